@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* All of ringfort: zero-copy messages between processes that do not trust each other. */
+#ifndef RINGFORT_RINGFORT_H
+#define RINGFORT_RINGFORT_H
+
+#include <ringfort/channel.h>
+#include <ringfort/listener.h>
+#include <ringfort/options.h>
+#include <ringfort/rx.h>
+#include <ringfort/tx.h>
+#include <ringfort/types.h>
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* The receiving half of a channel: borrow records in place and give them back, or copy them out. */
+#ifndef RINGFORT_RX_H
+#define RINGFORT_RX_H
+
+#include <ringfort/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The receiving half; part of a channel, which owns it. Threads and shared errors as for struct
+ * rf_tx. */
+struct rf_rx;
+
+/* Borrows up to max of the oldest records not yet borrowed; waits until deadline_ns for the
+ * first. Acquire ordering: what the sender wrote before it published is seen. Borrowed records
+ * may be kept across calls, but they hold up the ring.
+ * How many, 1 or more; 0: end of stream, the sender ended it and everything was borrowed;
+ * -EAGAIN (deadline 0) or -ETIMEDOUT: nothing there;
+ * -EPIPE: everything was borrowed, and the sender went without ending, or the channel was
+ * stopped; -EPROTO; -EBADF; -EINVAL. */
+RF_EXPORT int rf_rx_borrow(
+	struct rf_rx *rx, uint64_t deadline_ns, struct rf_message *ret_messages, unsigned max);
+
+/* Gives n borrowed records back, oldest first, in the order they were borrowed. The only call of
+ * this half that is valid after rf_channel_close(). 0; -EINVAL: not the oldest ones, those
+ * before the first such are released; -EBADF. */
+RF_EXPORT int rf_rx_release(struct rf_rx *rx, const struct rf_message *messages, unsigned n);
+
+/* Copies the oldest record into buffer, where the sender can no longer change it, and releases
+ * it; *ret_message describes the copy.
+ * 1; 0: end of stream; -EMSGSIZE: longer than size, the record stays the oldest (rf_rx_borrow()
+ * tells its length);
+ * -EINVAL: also while records are borrowed; other errors as rf_rx_borrow(). */
+RF_EXPORT int rf_rx_copy(struct rf_rx *rx, uint64_t deadline_ns, void *buffer, size_t size,
+	struct rf_message *ret_message);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

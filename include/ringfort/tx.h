@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* The sending half of a channel: reserve room in the ring, write into it, commit, publish. */
+#ifndef RINGFORT_TX_H
+#define RINGFORT_TX_H
+
+#include <ringfort/types.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The sending half; part of a channel, which owns it.
+ *
+ * One thread at a time may call the functions below (the caller serialises them); it may be
+ * another thread than the one that uses the receiving half. rf_channel_stop() ends a wait from
+ * any thread.
+ *
+ * Errors that all of them share: -EPIPE: the peer is gone or the channel was stopped; -EPROTO:
+ * the peer broke the protocol, for good;
+ * -EBADF: the channel was made before a fork, by the parent; -EINVAL: the caller's mistake, a
+ * NULL tx among them. */
+struct rf_tx;
+
+/* Reserves len bytes (0 is fine) in the ring and describes them in *ret_buffer; waits for room
+ * until deadline_ns. Several reservations may be open, RF_RESERVED_MAX at most; records arrive
+ * in the order of their reservation.
+ * 0; -EAGAIN (deadline 0) or -ETIMEDOUT: no room; -EMSGSIZE: never fits; -EPIPE; -EPROTO;
+ * -EBADF; -EINVAL: also when RF_RESERVED_MAX are waiting. */
+RF_EXPORT int rf_tx_reserve(
+	struct rf_tx *tx, size_t len, uint64_t deadline_ns, struct rf_buffer *ret_buffer);
+
+/* Reserves up to max records of len bytes each; waits until there is room for one, takes what
+ * there is, and never waits for more.
+ * The number reserved, 1 or more; errors as rf_tx_reserve(). */
+RF_EXPORT int rf_tx_reserve_span(struct rf_tx *tx, size_t len, uint64_t deadline_ns,
+	struct rf_buffer *ret_buffers, unsigned max);
+
+/* Seals a reservation with buffer->len bytes (at most what was reserved) and buffer->tag. Not
+ * yet visible to the receiver. Only the newest reservation gives unused room back; an older one
+ * leaves a gap that costs its bytes until received.
+ * 0; -EINVAL: not an open reservation, or longer than reserved; -EPROTO; -EBADF. */
+RF_EXPORT int rf_tx_commit(struct rf_tx *tx, const struct rf_buffer *buffer);
+
+/* Commits n reservations, in any order. 0; errors as rf_tx_commit(), where those before the
+ * first bad one are committed. */
+RF_EXPORT int rf_tx_commit_span(struct rf_tx *tx, const struct rf_buffer *buffers, unsigned n);
+
+/* Gives a reservation up; the receiver never sees it. The only call of this half that is valid
+ * after rf_channel_close().
+ * 0; -EINVAL: not an open reservation; -EBADF. */
+RF_EXPORT int rf_tx_cancel(struct rf_tx *tx, const struct rf_buffer *buffer);
+
+/* Makes what is committed visible to the receiver, up to the oldest reservation still open, and
+ * wakes it if it sleeps: release ordering, everything written before is seen. At most one system
+ * call, none while the receiver is awake. Nothing to publish is fine.
+ * 0; -EPIPE; -EPROTO; -EBADF; -EINVAL. */
+RF_EXPORT int rf_tx_publish(struct rf_tx *tx);
+
+/* Sends one record gathered from n parts: reserve, copy, commit and publish in one. All or
+ * nothing. Its tag is 0.
+ * 0; errors as rf_tx_reserve(). */
+RF_EXPORT int rf_tx_send(struct rf_tx *tx, const struct iovec *iov, int n, uint64_t deadline_ns);
+
+/* Ends the stream: cancels open reservations, publishes the rest, and tells the receiver, who
+ * gets end of stream after the last record. Afterwards the other calls fail with -EINVAL. Ending
+ * again does nothing. 0; -EPIPE; -EPROTO; -EBADF; -EINVAL. */
+RF_EXPORT int rf_tx_end(struct rf_tx *tx);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/* Channels once they are open: the caller's event loop, figures, the end. */
+#include "channel.h"
+#include "util/clock.h"
+#include "util/fd.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+static void half_init(struct rf__half *half, struct rf_channel *channel)
+{
+	half->channel = channel;
+	half->own = half->peer = RF__REGION_INIT;
+}
+
+struct rf_channel *rf__channel_new(
+	int sock, struct rf__identity *identity, const struct rf_options *options)
+{
+	struct rf_channel *channel = aligned_alloc(RF__LINE, sizeof(*channel));
+
+	if (!channel)
+		return NULL;
+	memset(channel, 0, sizeof(*channel));
+	if (rf__generation_get(&channel->generation) < 0) {
+		free(channel);
+		return NULL;
+	}
+	rf__link_init(&channel->link);
+	channel->link.wait = options->wait;
+	channel->link.spin_ns = options->spin_ns;
+	channel->link.sock = sock;
+	channel->link.pidfd = -1;
+	channel->identity = *identity;
+	identity->pidfd = -1;
+	channel->epoll = -1;
+	half_init(&channel->tx.half, channel);
+	half_init(&channel->rx.half, channel);
+	rf__bell_init(&channel->tx.half.bell, &channel->link, &channel->tx.ring, NULL);
+	rf__bell_init(&channel->rx.half.bell, &channel->link, NULL, &channel->rx.ring);
+	return channel;
+}
+
+/* What is asked of a channel that may be NULL or a parent's. */
+static int check(const struct rf_channel *channel)
+{
+	if (!channel)
+		return -EINVAL;
+	return rf__generation_is_ours(&channel->generation) ? 0 : -EBADF;
+}
+
+struct rf_tx *rf_channel_tx(struct rf_channel *channel)
+{
+	return channel && channel->tx.half.present ? &channel->tx : NULL;
+}
+
+struct rf_rx *rf_channel_rx(struct rf_channel *channel)
+{
+	return channel && channel->rx.half.present ? &channel->rx : NULL;
+}
+
+/* The caller's own event loop */
+
+static int watch_all(struct rf_channel *channel, int epoll)
+{
+	int r = rf__link_watch(&channel->link, epoll);
+
+	if (r >= 0 && channel->tx.half.present)
+		r = rf__bell_watch(&channel->tx.half.bell, epoll);
+	if (r >= 0 && channel->rx.half.present)
+		r = rf__bell_watch(&channel->rx.half.bell, epoll);
+	return r;
+}
+
+int rf_channel_fd(struct rf_channel *channel)
+{
+	int r = check(channel), fd;
+
+	if (r < 0 || channel->epoll >= 0)
+		return r < 0 ? r : channel->epoll;
+	fd = epoll_create1(EPOLL_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	r = watch_all(channel, fd);
+	if (r < 0)
+		rf__close(&fd);
+	else
+		channel->epoll = fd;
+	return r < 0 ? r : fd;
+}
+
+static int state_of(const struct rf_channel *channel)
+{
+	uint32_t flags = rf__link_flags(&channel->link);
+
+	if (flags & RF__BROKEN)
+		return -EPROTO;
+	return flags ? -EPIPE : 0;
+}
+
+int rf_channel_process(struct rf_channel *channel)
+{
+	static const struct timespec at_once;
+	int r = check(channel);
+
+	if (r < 0)
+		return r;
+	if (channel->tx.half.present)
+		rf__bell_kick_if_due(&channel->tx.half.bell);
+	if (channel->rx.half.present)
+		rf__bell_kick_if_due(&channel->rx.half.bell);
+	if (channel->epoll >= 0)
+		r = rf__link_harvest(&channel->link, NULL, channel->epoll, &at_once);
+	else
+		rf__link_check_alive(&channel->link);
+	return r < 0 ? r : state_of(channel);
+}
+
+/* 1: there is work; 0: sleep, *until_ns is the earlier of what it was and of what this half
+ * needs. */
+static int arm_half(struct rf__half *half, size_t len, uint64_t *until_ns)
+{
+	uint64_t until;
+
+	if (rf__bell_arm(&half->bell, len, &until))
+		return 1;
+	if (until < *until_ns)
+		*until_ns = until;
+	return 0;
+}
+
+int rf_channel_arm(struct rf_channel *channel, unsigned events, size_t len, uint64_t *ret_until_ns)
+{
+	uint64_t until = RF_FOREVER;
+	int r = check(channel);
+
+	if (r < 0)
+		return r;
+	if (!events || events & ~(unsigned)(RF_DATA | RF_SPACE) ||
+		(events & RF_DATA && !channel->rx.half.present) ||
+		(events & RF_SPACE && !channel->tx.half.present))
+		return -EINVAL;
+	if (events & RF_SPACE && !rf__ring_tx_fits(&channel->tx.ring, len))
+		return -EMSGSIZE;
+	if (rf__link_flags(&channel->link))
+		return 1;
+	if (events & RF_DATA && arm_half(&channel->rx.half, 0, &until))
+		return 1;
+	if (events & RF_SPACE && arm_half(&channel->tx.half, len, &until))
+		return 1;
+	*ret_until_ns = until;
+	return 0;
+}
+
+void rf_channel_stop(struct rf_channel *channel)
+{
+	if (check(channel) == 0)
+		rf__link_stop(&channel->link);
+}
+
+/* What is known of it */
+
+static void copy_out(void *to, size_t to_size, const void *from, size_t from_size)
+{
+	memcpy(to, from, to_size < from_size ? to_size : from_size);
+}
+
+int rf_channel_peer(struct rf_channel *channel, struct rf_peer *peer)
+{
+	struct rf_peer known;
+
+	if (!channel || !peer || peer->size < sizeof(peer->size))
+		return -EINVAL;
+	known = (struct rf_peer){
+		.size = peer->size,
+		.uid = channel->identity.uid,
+		.gid = channel->identity.gid,
+		.pid = channel->identity.pid,
+		.flags = channel->identity.flags,
+	};
+	copy_out(peer, peer->size, &known, sizeof(known));
+	return 0;
+}
+
+/* Figures are 64-bit words, each written by one thread. */
+static void read_half(struct rf_half_stats *to, const struct rf__half *half, uint64_t ring_bytes)
+{
+	const uint64_t *from = (const uint64_t *)&half->bell.stats;
+	uint64_t *word = (uint64_t *)to;
+	size_t i;
+
+	for (i = 0; i < sizeof(*to) / sizeof(*word); i++)
+		word[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+	to->ring_bytes = half->present ? ring_bytes : 0;
+}
+
+int rf_channel_stats(struct rf_channel *channel, struct rf_stats *stats)
+{
+	struct rf_stats known = {.doorbell = 0};
+
+	if (!channel || !stats || stats->size < sizeof(stats->size))
+		return -EINVAL;
+	known.size = stats->size;
+	known.doorbell = channel->link.doorbell;
+	read_half(&known.tx, &channel->tx.half, channel->tx.ring.capacity);
+	read_half(&known.rx, &channel->rx.half, channel->rx.ring.capacity);
+	copy_out(stats, stats->size, &known, sizeof(known));
+	return 0;
+}
+
+const char *rf_channel_reason(struct rf_channel *channel)
+{
+	uint32_t flags = channel ? rf__link_flags(&channel->link) : 0;
+
+	if (flags & RF__BROKEN)
+		return __atomic_load_n(&channel->link.broken, __ATOMIC_ACQUIRE);
+	if (flags & RF__GONE)
+		return "the peer is gone";
+	return flags & RF__STOPPED ? "the channel was stopped" : "";
+}
+
+/* The end */
+
+static void free_channel(struct rf_channel *channel)
+{
+	rf__region_unmap(&channel->tx.half.own);
+	rf__region_unmap(&channel->tx.half.peer);
+	rf__region_unmap(&channel->rx.half.own);
+	rf__region_unmap(&channel->rx.half.peer);
+	free(channel);
+}
+
+void rf__channel_unlease(struct rf_channel *channel)
+{
+	if (__atomic_sub_fetch(&channel->leases, 1, __ATOMIC_ACQ_REL) == 0)
+		free_channel(channel);
+}
+
+static void close_half(struct rf__half *half)
+{
+	rf__bell_close(&half->bell);
+	rf__region_close(&half->own);
+	rf__region_close(&half->peer);
+}
+
+static void close_descriptors(struct rf_channel *channel)
+{
+	rf__close(&channel->epoll);
+	close_half(&channel->tx.half);
+	close_half(&channel->rx.half);
+	rf__identity_close(&channel->identity);
+	rf__close(&channel->link.sock);
+}
+
+/* A child has neither the mappings nor a say about the connection. */
+void rf_channel_close(struct rf_channel *channel)
+{
+	uint32_t leases;
+
+	if (!channel)
+		return;
+	if (!rf__generation_is_ours(&channel->generation)) {
+		close_descriptors(channel);
+		free(channel);
+		return;
+	}
+	shutdown(channel->link.sock, SHUT_RDWR);
+	close_descriptors(channel);
+	leases = (rf__ring_tx_open(&channel->tx.ring) ? 1u : 0u) +
+		 (rf__ring_rx_lent(&channel->rx.ring) ? 1u : 0u);
+	channel->leases = leases;
+	channel->closed = true;
+	if (!leases)
+		free_channel(channel);
+}

@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: MIT */
+/* Spinning, arming, blocking, kicking: see doorbell.h. */
+#include "doorbell.h"
+
+#include "util/clock.h"
+#include "util/fd.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#define SPIN_LEAST_NS (2 * UINT64_C(1000))
+#define PAUSES_MOST   64
+#define ALIVE_NS      (100 * RF__MSEC)
+#define OWED_NS       (10 * RF__MSEC)
+#define DRAIN_MOST    64
+#define EVENTS_MOST   8
+
+/* What a kick on the socket says. */
+enum kick { WAKE_CONSUMER = 'c', WAKE_PRODUCER = 'p' };
+
+/* What an epoll event is about. */
+enum source { SOCKET, PIDFD, BELL, WAKE };
+
+static inline void pause_processor(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("isb" ::: "memory");
+#else
+	__asm__ volatile("" ::: "memory");
+#endif
+}
+
+void rf__link_init(struct rf__link *link)
+{
+	*link = (struct rf__link){.sock = -1, .pidfd = -1};
+}
+
+void rf__bell_init(struct rf__bell *bell, struct rf__link *link, struct rf__ring_tx *tx,
+	struct rf__ring_rx *rx)
+{
+	*bell = (struct rf__bell){.link = link,
+		.tx = tx,
+		.rx = rx,
+		.own = -1,
+		.peer = -1,
+		.wake = -1,
+		.epoll = -1,
+		.spin_ns = link->spin_ns};
+	link->bells[tx ? 0 : 1] = bell;
+}
+
+int rf__bell_eventfd(unsigned counter)
+{
+	int fd = eventfd(counter, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	return fd < 0 ? -errno : fd;
+}
+
+void rf__bell_close(struct rf__bell *bell)
+{
+	rf__close(&bell->epoll);
+	rf__close(&bell->wake);
+	rf__close(&bell->peer);
+	rf__close(&bell->own);
+}
+
+void rf__link_set(struct rf__link *link, uint32_t flag)
+{
+	__atomic_fetch_or(&link->flags, flag, __ATOMIC_ACQ_REL);
+}
+
+int rf__link_break(struct rf__link *link, const char *why)
+{
+	const char *none = NULL;
+
+	__atomic_compare_exchange_n(
+		&link->broken, &none, why, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+	rf__link_set(link, RF__BROKEN);
+	shutdown(link->sock, SHUT_RDWR);
+	return -EPROTO;
+}
+
+int rf__bell_verify(int fd, struct rf__reason *reason)
+{
+	char path[sizeof("/proc/self/fd/-2147483648")], kind[32];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, kind, sizeof(kind));
+	if (n < 0)
+		return rf__fail_errno(reason, "cannot tell whether a doorbell is an eventfd");
+	if (n != sizeof("anon_inode:[eventfd]") - 1 ||
+		memcmp(kind, "anon_inode:[eventfd]", (size_t)n))
+		return rf__fail(reason, -EPERM, "a doorbell is no eventfd");
+	return 0;
+}
+
+/* Kicking */
+
+static void wake_half(struct rf__bell *bell)
+{
+	uint64_t one = 1;
+
+	if (bell && bell->wake >= 0 && write(bell->wake, &one, sizeof(one)) < 0)
+		return; /* the counter is full: it is readable, which is all that matters */
+}
+
+void rf__link_stop(struct rf__link *link)
+{
+	int saved = errno;
+
+	rf__link_set(link, RF__STOPPED);
+	wake_half(link->bells[0]);
+	wake_half(link->bells[1]);
+	errno = saved;
+}
+
+static int kick_eventfd(struct rf__bell *bell)
+{
+	uint64_t nothing = 0;
+
+	return write(bell->peer, &nothing, sizeof(nothing)) < 0 ? -errno : 0;
+}
+
+static int kick_socket(struct rf__bell *bell)
+{
+	unsigned char kick = bell->tx ? WAKE_CONSUMER : WAKE_PRODUCER;
+
+	return send(bell->link->sock, &kick, sizeof(kick), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno
+											    : 0;
+}
+
+/* A full socket (EAGAIN) means that wake-ups are pending already. */
+static void kick(struct rf__bell *bell)
+{
+	int r;
+
+	do {
+		r = bell->link->doorbell == RF_DOORBELL_EVENTFD ? kick_eventfd(bell)
+								: kick_socket(bell);
+	} while (r == -EINTR);
+	rf__count(&bell->stats.kicks, 1);
+	bell->owed = r == -ENOBUFS || r == -ENOMEM;
+	if (bell->owed)
+		rf__count(&bell->stats.kicks_owed, 1);
+	if (r == -EPIPE || r == -ECONNRESET)
+		rf__link_set(bell->link, RF__GONE);
+}
+
+void rf__bell_kick_if_due(struct rf__bell *bell)
+{
+	bool *due = bell->tx ? &bell->tx->kick_due : &bell->rx->kick_due;
+
+	if (*due || bell->owed) {
+		*due = false;
+		kick(bell);
+	}
+}
+
+/* Taking in kicks, hang-ups and exits */
+
+/* What epoll hands back: source in the low half, descriptor in the high one. */
+static int watch(int epoll, int fd, uint32_t events, enum source source)
+{
+	struct epoll_event event = {.events = events, .data.u64 = (uint64_t)fd << 32 | source};
+
+	if (fd < 0)
+		return 0;
+	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+/* With eventfds nothing but a hang-up is expected on the socket, and nothing is read from it. */
+int rf__link_watch(struct rf__link *link, int epoll)
+{
+	uint32_t events = EPOLLRDHUP | (link->doorbell == RF_DOORBELL_SOCKET ? EPOLLIN : 0u);
+	int r = watch(epoll, link->sock, events, SOCKET);
+
+	return r < 0 ? r : watch(epoll, link->pidfd, EPOLLIN, PIDFD);
+}
+
+/* A bell is always readable: what it reports at first is no kick, so it is harvested at once. */
+int rf__bell_watch(struct rf__bell *bell, int epoll)
+{
+	int r = watch(epoll, bell->wake, EPOLLIN, WAKE);
+
+	return r < 0 ? r : watch(epoll, bell->own, EPOLLIN | EPOLLET, BELL);
+}
+
+static bool hung_up(struct rf__link *link)
+{
+	struct pollfd fds[2] = {
+		{.fd = link->sock, .events = POLLRDHUP},
+		{.fd = link->pidfd, .events = POLLIN},
+	};
+
+	return poll(fds, 2, 0) > 0;
+}
+
+/* Reads kicks; 0 bytes are no end of file here (threats C4). Bounded: what is left is reported
+ * again. */
+static int drain(struct rf__link *link)
+{
+	unsigned char message[2];
+	ssize_t n = 0;
+	int i;
+
+	for (i = 0; i < DRAIN_MOST; i++) {
+		n = recv(link->sock, message, sizeof(message), MSG_DONTWAIT | MSG_TRUNC);
+		if (n != 1 || (message[0] != WAKE_CONSUMER && message[0] != WAKE_PRODUCER))
+			break;
+	}
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? i : -errno;
+	if (n == 0 && hung_up(link))
+		return i;
+	return i == DRAIN_MOST ? i
+			       : rf__link_break(link, "the peer sent something that is no kick");
+}
+
+/* Pairs with sleep_once(): either its half sees what we saw, or we see it asleep. */
+static void wake_sleepers(struct rf__link *link, const struct rf__bell *self)
+{
+	int i;
+
+	for (i = 0; i < 2; i++)
+		if (link->bells[i] && link->bells[i] != self &&
+			__atomic_load_n(&link->bells[i]->asleep, __ATOMIC_SEQ_CST))
+			wake_half(link->bells[i]);
+}
+
+static void take_in(
+	struct rf__link *link, const struct rf__bell *self, const struct epoll_event *event)
+{
+	enum source source = (enum source)(event->data.u64 & UINT32_MAX);
+	uint64_t count;
+
+	if (source == WAKE && read((int)(event->data.u64 >> 32), &count, sizeof(count)) < 0)
+		return; /* nothing there after all */
+	if (source == PIDFD ||
+		(source == SOCKET && event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
+		rf__link_set(link, RF__GONE);
+	else if (source == SOCKET && drain(link) > 0)
+		wake_sleepers(link, self);
+}
+
+/* glibc's epoll_pwait2() needs Linux 5.11; milliseconds are rounded up, so that no deadline is
+ * missed early. */
+static int wait_for_events(int epoll, struct epoll_event *events, const struct timespec *timeout)
+{
+	int n = epoll_pwait2(epoll, events, EVENTS_MOST, timeout, NULL);
+	int64_t msec;
+
+	if (n >= 0 || errno != ENOSYS)
+		return n;
+	msec = timeout ? (int64_t)timeout->tv_sec * 1000 + (timeout->tv_nsec + 999999) / 1000000
+		       : -1;
+	return epoll_wait(epoll, events, EVENTS_MOST, msec > INT32_MAX ? INT32_MAX : (int)msec);
+}
+
+int rf__link_harvest(struct rf__link *link, const struct rf__bell *self, int epoll,
+	const struct timespec *timeout)
+{
+	struct epoll_event events[EVENTS_MOST];
+	int n = wait_for_events(epoll, events, timeout), i;
+
+	if (n < 0)
+		return errno == EINTR ? 0 : -errno;
+	for (i = 0; i < n; i++)
+		take_in(link, self, &events[i]);
+	return n;
+}
+
+bool rf__link_check_alive(struct rf__link *link)
+{
+	if (!hung_up(link))
+		return true;
+	rf__link_set(link, RF__GONE);
+	return false;
+}
+
+void rf__bell_check_alive(struct rf__bell *bell, uint64_t now_ns)
+{
+	uint64_t position = bell->tx ? bell->tx->head : bell->rx->tail;
+
+	if (now_ns - bell->alive_ns < ALIVE_NS)
+		return;
+	bell->alive_ns = now_ns;
+	if (position == bell->alive_at)
+		rf__link_check_alive(bell->link);
+	bell->alive_at = position;
+}
+
+/* Waiting */
+
+/* A producer that waits for room would wait for ever if what it committed were not there to be
+ * taken. */
+static void flush(struct rf__bell *bell)
+{
+	if (bell->tx)
+		rf__ring_tx_publish(bell->tx);
+	rf__bell_kick_if_due(bell);
+}
+
+int rf__bell_arm(struct rf__bell *bell, size_t len, uint64_t *ret_until_ns)
+{
+	int r;
+
+	flush(bell);
+	r = bell->tx ? rf__ring_tx_arm(bell->tx, len) : rf__ring_rx_arm(bell->rx);
+	rf__bell_kick_if_due(bell);
+	*ret_until_ns = bell->owed ? rf__later(rf__now(), OWED_NS) : RF_FOREVER;
+	return r;
+}
+
+static int make_epoll(struct rf__bell *bell)
+{
+	static const struct timespec at_once;
+	int fd = epoll_create1(EPOLL_CLOEXEC), r;
+
+	if (fd < 0)
+		return -errno;
+	r = rf__link_watch(bell->link, fd);
+	if (r >= 0)
+		r = rf__bell_watch(bell, fd);
+	if (r >= 0)
+		r = rf__link_harvest(bell->link, bell, fd, &at_once);
+	if (r < 0)
+		rf__close(&fd);
+	bell->epoll = fd;
+	return r < 0 ? r : 0;
+}
+
+static int block(struct rf__bell *bell, struct rf__wait *wait, uint64_t until_ns)
+{
+	uint64_t now = rf__now(), left = until_ns > now ? until_ns - now : 0;
+	struct timespec timeout = {
+		.tv_sec = (time_t)(left / RF__SEC), .tv_nsec = (long)(left % RF__SEC)};
+	int n;
+
+	rf__count(&bell->stats.sleeps, 1);
+	n = rf__link_harvest(
+		bell->link, bell, bell->epoll, until_ns == RF_FOREVER ? NULL : &timeout);
+	wait->slept = true;
+	wait->woken = n > 0;
+	if (wait->woken)
+		rf__count(&bell->stats.wakeups, 1);
+	return n < 0 ? n : 0;
+}
+
+static int sleep_once(
+	struct rf__bell *bell, struct rf__wait *wait, size_t len, uint64_t deadline_ns)
+{
+	uint64_t until;
+	int r = 0;
+
+	if (bell->epoll < 0 && (r = make_epoll(bell)) < 0)
+		return r;
+	if (wait->woken)
+		rf__count(&bell->stats.idle_wakeups, 1);
+	wait->woken = false;
+	/* pairs with wake_sleepers() */
+	__atomic_store_n(&bell->asleep, 1, __ATOMIC_SEQ_CST);
+	if (!rf__bell_arm(bell, len, &until))
+		r = block(bell, wait, deadline_ns < until ? deadline_ns : until);
+	__atomic_store_n(&bell->asleep, 0, __ATOMIC_RELAXED);
+	if (bell->tx)
+		rf__ring_tx_disarm(bell->tx);
+	else
+		rf__ring_rx_disarm(bell->rx);
+	return r;
+}
+
+/* Twice as long between looks as before: hammering on a word slows the peer that is about to
+ * change it. */
+static void spin(struct rf__wait *wait)
+{
+	unsigned i;
+
+	if (wait->pauses < PAUSES_MOST)
+		wait->pauses = wait->pauses ? wait->pauses * 2 : 1;
+	for (i = 0; i < wait->pauses; i++)
+		pause_processor();
+}
+
+static bool may_spin(const struct rf__bell *bell, const struct rf__wait *wait, uint64_t now)
+{
+	if (bell->link->wait == RF_WAIT_SPIN)
+		return true;
+	return bell->link->wait == RF_WAIT_ADAPTIVE && !wait->slept &&
+	       now - wait->begun_ns < bell->spin_ns;
+}
+
+int rf__bell_wait(struct rf__bell *bell, struct rf__wait *wait, size_t len, uint64_t deadline_ns)
+{
+	uint32_t flags = rf__link_flags(bell->link);
+	uint64_t now = deadline_ns ? rf__now() : rf__now_coarse();
+
+	if (flags & (RF__BROKEN | RF__STOPPED))
+		return flags & RF__BROKEN ? -EPROTO : -EPIPE;
+	rf__bell_check_alive(bell, now);
+	if (rf__link_flags(bell->link) & RF__GONE)
+		return 0;
+	if (now >= deadline_ns)
+		return deadline_ns ? -ETIMEDOUT : -EAGAIN;
+	if (!wait->begun_ns) {
+		wait->begun_ns = now;
+		flush(bell);
+	}
+	if (!may_spin(bell, wait, now))
+		return sleep_once(bell, wait, len, deadline_ns);
+	spin(wait);
+	return 0;
+}
+
+void rf__bell_found(struct rf__bell *bell, const struct rf__wait *wait)
+{
+	uint64_t took, most = bell->link->spin_ns;
+
+	if (!wait->begun_ns)
+		return;
+	took = rf__now() - wait->begun_ns;
+	if (took >= most)
+		bell->spin_ns /= 2;
+	else if (bell->spin_ns < 2 * took)
+		bell->spin_ns = 2 * took;
+	if (bell->spin_ns < SPIN_LEAST_NS)
+		bell->spin_ns = SPIN_LEAST_NS;
+	if (bell->spin_ns > most)
+		bell->spin_ns = most;
+}

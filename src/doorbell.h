@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/* Doorbells: how a half sleeps, and how its peer wakes it. The one place that waits, and the one
+ * that kicks.
+ *
+ * A half that finds nothing spins for a while, then arms (stores its want), looks at the ring
+ * again, and blocks. The awake side kicks only when it crosses a want. Two kinds of kick:
+ *
+ * eventfd: one per half, shared with the peer, that stays readable for ever: it starts at 1 and
+ * nobody reads it. A kick is write(2) of 0, which blocks nobody whatever the counter is; it is
+ * watched edge-triggered.
+ *
+ * socket: a message of one byte on the control socket that names the half to wake; nothing a peer
+ * does makes sending it block. Whoever reads any wakes both halves, through eventfds of our own: a
+ * full socket may have swallowed the kick of either, and two threads that watch one socket take
+ * each other's. */
+#ifndef RF_DOORBELL_H
+#define RF_DOORBELL_H
+
+#include "ring.h"
+#include "util/reason.h"
+#include <ringfort/channel.h>
+
+/* What both halves of a channel share. Descriptors do not change while halves are in use; flags
+ * and breach are atomic. */
+struct rf__link {
+	int sock;
+	int pidfd;          /* -1: the hang-up of sock alone tells */
+	uint32_t doorbell;  /* enum rf_doorbell, never AUTO */
+	uint32_t wait;      /* enum rf_wait */
+	uint64_t spin_ns;   /* the longest spin */
+	uint32_t flags;     /* of enum rf__link_flags; only ever set */
+	const char *broken; /* why BROKEN; static */
+	struct rf__bell *bells[2];
+};
+
+enum rf__link_flags {
+	RF__GONE = 1,   /* the peer hung up or exited */
+	RF__BROKEN = 2, /* it broke the protocol */
+	RF__STOPPED = 4 /* rf_channel_stop() */
+};
+
+/* One half's side of it: its ring is tx or rx, the other is NULL. Used by the half's thread, but
+ * for wake and asleep. */
+struct rf__bell {
+	struct rf__link *link;
+	struct rf__ring_tx *tx;
+	struct rf__ring_rx *rx;
+	int own;   /* eventfd that the peer kicks; -1 with sockets */
+	int peer;  /* eventfd to kick; -1 with sockets */
+	int wake;  /* eventfd of our own: stop, and kicks that the other half's thread has read */
+	int epoll; /* what this half blocks in; -1 until it first does */
+	uint32_t asleep;            /* atomic: between arming and coming back */
+	bool owed;                  /* a kick failed for lack of memory */
+	uint64_t spin_ns;           /* how long to spin: follows what the last waits were like */
+	uint64_t alive_ns;          /* when the peer was last known to be there, */
+	uint64_t alive_at;          /* and the position it had got to */
+	struct rf_half_stats stats; /* written by the half's thread, read by any: rf__count() */
+};
+
+/* One wait, which may take several looks at the ring; begins as all zero. */
+struct rf__wait {
+	uint64_t begun_ns;
+	unsigned pauses;
+	bool slept;
+	bool woken; /* and not by the deadline; idle until something is found */
+};
+
+void rf__link_init(struct rf__link *link);
+void rf__bell_init(struct rf__bell *bell, struct rf__link *link, struct rf__ring_tx *tx,
+	struct rf__ring_rx *rx);
+
+/* An eventfd to be shared: counter 1. A private one: counter 0. The descriptor or a negative
+ * errno. */
+int rf__bell_eventfd(unsigned counter);
+
+/* Is a descriptor from a peer an eventfd? Asked before it is watched: others may hang whoever
+ * polls them (threats M8). 0; -EPERM; errnos of readlink(2), where there is no /proc. */
+int rf__bell_verify(int fd, struct rf__reason *reason);
+
+/* Closes epoll and wake, own and peer. */
+void rf__bell_close(struct rf__bell *bell);
+
+/* Waits for the ring of the half to change: for len bytes of room, or for a record. Called after
+ * a look that found nothing. 0: look again; -EAGAIN: nothing, and deadline_ns is 0; -ETIMEDOUT;
+ * -EPIPE: stopped; -EPROTO; errnos of epoll_create1(2). That the peer is gone is to be seen in
+ * the flags. */
+int rf__bell_wait(struct rf__bell *bell, struct rf__wait *wait, size_t len, uint64_t deadline_ns);
+
+/* The wait is over with something found: the next one spins accordingly. */
+void rf__bell_found(struct rf__bell *bell, const struct rf__wait *wait);
+
+/* Asks for a kick and looks again. 1: there is something; 0: sleep, until *ret_until_ns at the
+ * latest. Also kicks what arming gave back. */
+int rf__bell_arm(struct rf__bell *bell, size_t len, uint64_t *ret_until_ns);
+
+/* Kicks if the ring says so, and pays what is owed. Called after everything that moves a
+ * position. */
+void rf__bell_kick_if_due(struct rf__bell *bell);
+
+/* Where nothing else would tell: a peer that made no progress for a tenth of a second is looked
+ * after with one system call. */
+void rf__bell_check_alive(struct rf__bell *bell, uint64_t now_ns);
+
+/* Is the peer gone? One system call; the flags know it then. */
+bool rf__link_check_alive(struct rf__link *link);
+
+/* Adds the descriptors of a link, and those of a half, to an epoll. 0 or a negative errno. */
+int rf__link_watch(struct rf__link *link, int epoll);
+int rf__bell_watch(struct rf__bell *bell, int epoll);
+
+/* Waits for what an epoll reports (NULL: without end) and takes it in; wakes halves that sleep,
+ * except self. How many events there were; negative errno. */
+int rf__link_harvest(struct rf__link *link, const struct rf__bell *self, int epoll,
+	const struct timespec *timeout);
+
+static inline uint32_t rf__link_flags(const struct rf__link *link)
+{
+	return __atomic_load_n(&link->flags, __ATOMIC_ACQUIRE);
+}
+
+void rf__link_set(struct rf__link *link, uint32_t flag);
+
+/* The peer broke the protocol: says why, once, and hangs up, which wakes whoever waits. -EPROTO. */
+int rf__link_break(struct rf__link *link, const char *why);
+
+/* Ends all waits. Async-signal-safe. */
+void rf__link_stop(struct rf__link *link);
+
+/* Adds to a figure that other threads may read. */
+static inline void rf__count(uint64_t *figure, uint64_t n)
+{
+	__atomic_store_n(figure, __atomic_load_n(figure, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+}
+
+#endif

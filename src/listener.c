@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: MIT */
+/* Listeners: many handshakes at a time, none of which can hold up another. */
+#include "address.h"
+#include "handshake.h"
+#include "options.h"
+#include "path.h"
+#include "util/clock.h"
+#include "util/fd.h"
+
+#include <ringfort/listener.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#define PENDING_MOST 16
+#define ACCEPT_MOST  64 /* connections looked at before others have their turn */
+#define HANDSHAKE_NS (5 * RF__SEC)
+#define BACK_OFF_NS  (100 * RF__MSEC)
+
+/* What an epoll event is about: a place in pending, or one of these. */
+enum source { SOURCE_LISTEN = PENDING_MOST, SOURCE_STOP };
+
+/* A handshake under way, while handshake.channel is not NULL. */
+struct pending {
+	struct rf__handshake handshake;
+	uint64_t deadline_ns;
+	bool busy; /* has work to do without an event */
+};
+
+struct rf_listener {
+	struct rf__generation generation;
+	struct rf_options options;
+	uid_t *uids; /* what options.uids points to */
+	struct rf__path path;
+	int sock; /* -1 with a single inherited connection */
+	int epoll;
+	int stop;      /* eventfd */
+	bool listened; /* called listen(2) ourselves */
+	bool single;   /* one inherited connection and no more */
+	bool paused;   /* sock is not watched: no place free, or accept4(2) failed */
+	uint64_t paused_until_ns;
+	uint32_t stopped; /* atomic */
+	uint64_t accepted, refused, failed,
+		handshakes; /* written by the using thread, read by any */
+	struct rf__reason reason;
+	struct pending pending[PENDING_MOST];
+};
+
+static int check(const struct rf_listener *listener)
+{
+	if (!listener)
+		return -EINVAL;
+	return rf__generation_is_ours(&listener->generation) ? 0 : -EBADF;
+}
+
+static int watch(struct rf_listener *l, int fd, uint32_t source)
+{
+	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP, .data.u32 = source};
+
+	return epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+/* Handshakes */
+
+static struct pending *free_place(struct rf_listener *l)
+{
+	unsigned i;
+
+	for (i = 0; i < PENDING_MOST; i++)
+		if (!l->pending[i].handshake.channel)
+			return &l->pending[i];
+	return NULL;
+}
+
+static void end_pending(struct rf_listener *l, struct pending *p)
+{
+	epoll_ctl(l->epoll, EPOLL_CTL_DEL, p->handshake.channel->link.sock, NULL);
+	rf__handshake_end(&p->handshake);
+	rf__count(&l->handshakes, (uint64_t)-1);
+}
+
+/* error is why it ended without a channel. */
+static int give_up(struct rf_listener *l, struct pending *p, int error)
+{
+	l->reason = p->handshake.wire.reason;
+	rf__count(error == -EPERM || error == -ENOTSUP ? &l->refused : &l->failed, 1);
+	end_pending(l, p);
+	return error;
+}
+
+/* A step of one handshake. 1: *ret_channel is open; 0: not yet; negative errno: it is over. */
+static int step(struct rf_listener *l, struct pending *p, struct rf_channel **ret_channel)
+{
+	int r = rf__handshake_step(&p->handshake);
+
+	p->busy = r == RF__HANDSHAKE_MORE;
+	if (r < 0)
+		return give_up(l, p, r);
+	if (r != RF__HANDSHAKE_OPEN)
+		return 0;
+	epoll_ctl(l->epoll, EPOLL_CTL_DEL, p->handshake.channel->link.sock, NULL);
+	*ret_channel = rf__handshake_take(&p->handshake);
+	rf__count(&l->handshakes, (uint64_t)-1);
+	rf__count(&l->accepted, 1);
+	return 1;
+}
+
+static int expire(struct rf_listener *l, struct pending *p)
+{
+	rf__handshake_refuse(&p->handshake, -ETIMEDOUT, "the handshake was not completed in time");
+	return give_up(l, p, -ETIMEDOUT);
+}
+
+/* Takes sock over and begins a handshake in a free place. Whom we do not deal with gets a reason
+ * and no place. 0 or a negative errno. */
+static int begin(struct rf_listener *l, int sock, enum rf__origin origin, uint64_t deadline_ns)
+{
+	struct rf__identity identity = RF__IDENTITY_INIT;
+	struct pending *p = free_place(l);
+	struct rf_channel *channel = NULL;
+	struct rf__wish wish;
+	int r = rf__identity_read(sock, origin, &identity, &l->reason), refused = 0;
+
+	if (r >= 0)
+		refused = rf__identity_check(
+			&identity, l->options.uids, l->options.n_uids, &l->reason);
+	if (r >= 0)
+		channel = rf__channel_new(sock, &identity, &l->options);
+	rf__identity_close(&identity);
+	if (!channel) {
+		rf__close(&sock);
+		rf__count(&l->failed, 1);
+		return r < 0 ? r : rf__fail(&l->reason, -ENOMEM, "no memory for a channel");
+	}
+	wish = rf__options_wish(&l->options, &channel->identity, origin, l->listened);
+	rf__handshake_begin(&p->handshake, channel, true, &wish);
+	p->deadline_ns = deadline_ns;
+	p->busy = false;
+	rf__count(&l->handshakes, 1);
+	r = refused ? refused : watch(l, sock, (uint32_t)(p - l->pending));
+	if (r >= 0)
+		return 0;
+	rf__handshake_refuse(
+		&p->handshake, r, refused ? l->reason.text : "out of descriptors or memory");
+	return give_up(l, p, r);
+}
+
+/* The listening socket */
+
+/* A socket that stays readable while nothing can be accepted would make every loop spin. */
+static void pause_listening(struct rf_listener *l, bool pause, uint64_t until_ns)
+{
+	struct epoll_event event = {.events = pause ? 0u : EPOLLIN, .data.u32 = SOURCE_LISTEN};
+
+	l->paused_until_ns = until_ns;
+	if (l->paused != pause)
+		epoll_ctl(l->epoll, EPOLL_CTL_MOD, l->sock, &event);
+	l->paused = pause;
+}
+
+static bool is_passing(int error)
+{
+	return error == ECONNABORTED || error == EINTR || error == EPERM || error == EPROTO;
+}
+
+/* Takes the connections that are there, as many as there is room for. 0; errnos of accept4(2). */
+static int accept_all(struct rf_listener *l, uint64_t now)
+{
+	int sock, error, i;
+
+	if (l->sock < 0 || now < l->paused_until_ns)
+		return 0;
+	for (i = 0; i < ACCEPT_MOST && free_place(l); i++) {
+		pause_listening(l, false, 0);
+		sock = accept4(l->sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (sock >= 0) {
+			begin(l, sock, RF__ACCEPTED, rf__later(now, HANDSHAKE_NS));
+			continue;
+		}
+		error = errno;
+		if (is_passing(error))
+			continue;
+		if (error == EAGAIN)
+			return 0;
+		pause_listening(l, true, rf__later(now, BACK_OFF_NS));
+		return rf__fail_error(rf__reason_begin(), -error, "accept");
+	}
+	pause_listening(l, !free_place(l), 0);
+	return 0;
+}
+
+/* Every handshake gets a step: there are few, and one that has nothing to do costs one system
+ * call. 1: *ret_channel is there. */
+static int step_all(struct rf_listener *l, uint64_t now, struct rf_channel **ret_channel)
+{
+	struct pending *p;
+	int r;
+
+	for (p = l->pending; p < l->pending + PENDING_MOST; p++) {
+		if (!p->handshake.channel)
+			continue;
+		r = step(l, p, ret_channel);
+		if (r > 0)
+			return 1;
+		if (!r && now >= p->deadline_ns)
+			r = expire(l, p);
+		if (r < 0 && l->single)
+			return rf__fail(rf__reason_begin(), r, "%s", l->reason.text);
+	}
+	return 0;
+}
+
+/* When something has to be done even if nothing happens; 0: at once. */
+static uint64_t next_ns(const struct rf_listener *l)
+{
+	uint64_t next = l->paused_until_ns ? l->paused_until_ns : RF_FOREVER;
+	const struct pending *p;
+
+	for (p = l->pending; p < l->pending + PENDING_MOST; p++) {
+		if (!p->handshake.channel)
+			continue;
+		if (p->busy)
+			return 0;
+		if (p->deadline_ns < next)
+			next = p->deadline_ns;
+	}
+	return next;
+}
+
+static int wait_until(struct rf_listener *l, uint64_t until_ns)
+{
+	uint64_t now = rf__now(), left = until_ns > now ? until_ns - now : 0;
+	struct epoll_event event;
+	int msec = -1;
+
+	if (until_ns != RF_FOREVER)
+		msec = left / RF__MSEC < INT32_MAX ? (int)((left + RF__MSEC - 1) / RF__MSEC)
+						   : INT32_MAX;
+	return epoll_wait(l->epoll, &event, 1, msec) < 0 && errno != EINTR ? -errno : 0;
+}
+
+static bool used_up(const struct rf_listener *l)
+{
+	return l->single && !l->handshakes;
+}
+
+static int accept_until(struct rf_listener *l, uint64_t deadline_ns,
+	struct rf_channel **ret_channel, struct rf__reason *reason)
+{
+	uint64_t now, next;
+	int r;
+
+	for (;;) {
+		if (__atomic_load_n(&l->stopped, __ATOMIC_ACQUIRE))
+			return rf__fail(reason, -EPIPE, "the listener was stopped");
+		if (used_up(l))
+			return rf__fail(
+				reason, -EPIPE, "the inherited connection was used already");
+		now = rf__now();
+		r = accept_all(l, now);
+		if (r >= 0)
+			r = step_all(l, now, ret_channel);
+		if (r)
+			return r < 0 ? r : 0;
+		if (now >= deadline_ns)
+			return rf__fail(reason, deadline_ns ? -ETIMEDOUT : -EAGAIN, "nobody came");
+		next = next_ns(l);
+		r = wait_until(l, next < deadline_ns ? next : deadline_ns);
+		if (r < 0)
+			return rf__fail_error(reason, r, "epoll_wait");
+	}
+}
+
+int rf_accept(struct rf_listener *listener, uint64_t deadline_ns, struct rf_channel **ret_channel)
+{
+	struct rf__reason *reason = rf__reason_begin();
+	int r = check(listener);
+
+	if (r < 0)
+		return rf__fail(reason, r,
+			r == -EBADF ? "the listener belongs to the parent process"
+				    : "the listener is NULL");
+	return accept_until(listener, deadline_ns, ret_channel, reason);
+}
+
+/* Setting up */
+
+static int copy_uids(struct rf_listener *l)
+{
+	if (!l->options.n_uids)
+		return 0;
+	l->uids = calloc(l->options.n_uids, sizeof(*l->uids));
+	if (!l->uids)
+		return -ENOMEM;
+	memcpy(l->uids, l->options.uids, l->options.n_uids * sizeof(*l->uids));
+	l->options.uids = l->uids;
+	return 0;
+}
+
+static int make_epoll(void)
+{
+	int fd = epoll_create1(EPOLL_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int prepare(struct rf_listener *l, struct rf__reason *reason)
+{
+	int r = rf__generation_get(&l->generation);
+
+	if (r >= 0)
+		r = copy_uids(l);
+	if (r >= 0)
+		r = l->stop = rf__bell_eventfd(0);
+	if (r >= 0)
+		r = l->epoll = make_epoll();
+	if (r >= 0)
+		r = watch(l, l->stop, SOURCE_STOP);
+	return r < 0 ? rf__fail_error(reason, r, "cannot make a listener") : 0;
+}
+
+static int new_listener(const struct rf_options *options, struct rf_listener **ret_listener,
+	struct rf__reason *reason)
+{
+	struct rf_listener *l = calloc(1, sizeof(*l));
+	int r;
+
+	if (!l)
+		return rf__fail(reason, -ENOMEM, "no memory for a listener");
+	l->options = *options;
+	l->sock = l->stop = l->epoll = -1;
+	r = prepare(l, reason);
+	if (r < 0)
+		rf_listener_close(l);
+	else
+		*ret_listener = l;
+	return r;
+}
+
+static int listen_on_path(
+	struct rf_listener *l, const struct rf__address *address, struct rf__reason *reason)
+{
+	int r;
+
+	l->sock = rf__socket_new(reason);
+	if (l->sock < 0)
+		return l->sock;
+	r = rf__path_listen(l->sock, address, l->options.mode, &l->path, reason);
+	l->listened = r >= 0;
+	return r < 0 ? r : watch(l, l->sock, SOURCE_LISTEN);
+}
+
+static int listen_on_fd(struct rf_listener *l, int fd, struct rf__reason *reason)
+{
+	int kind = rf__socket_inherit(fd, reason), sock, r;
+
+	if (kind < 0)
+		return kind;
+	sock = rf__socket_duplicate(fd, reason);
+	if (sock < 0)
+		return sock;
+	if (kind == RF__SOCKET_LISTENS) {
+		l->sock = sock;
+		return watch(l, sock, SOURCE_LISTEN);
+	}
+	l->single = true;
+	r = begin(l, sock, RF__INHERITED, RF_FOREVER);
+	return r < 0 ? rf__fail(reason, r, "%s", l->reason.text) : 0;
+}
+
+int rf_listen(
+	const char *address, const struct rf_options *options, struct rf_listener **ret_listener)
+{
+	struct rf__reason *reason = rf__reason_begin();
+	struct rf__address parsed;
+	struct rf_options read;
+	struct rf_listener *l = NULL;
+	int r = rf__address_parse(address, &parsed, reason);
+
+	if (r >= 0)
+		r = rf__options_read(options, &read, reason);
+	if (r < 0)
+		return r;
+	r = new_listener(&read, &l, reason);
+	if (r < 0)
+		return r;
+	r = parsed.kind == RF__ADDRESS_PATH ? listen_on_path(l, &parsed, reason)
+					    : listen_on_fd(l, parsed.fd, reason);
+	if (r < 0) {
+		rf_listener_close(l);
+		return r;
+	}
+	if (parsed.kind == RF__ADDRESS_FD)
+		rf__close(&parsed.fd);
+	*ret_listener = l;
+	return 0;
+}
+
+/* The caller's own event loop, and the rest */
+
+int rf_listener_fd(struct rf_listener *listener)
+{
+	int r = check(listener);
+
+	return r < 0 ? r : listener->epoll;
+}
+
+int rf_listener_arm(struct rf_listener *listener, uint64_t *ret_until_ns)
+{
+	int r = check(listener);
+	uint64_t next;
+
+	if (r < 0)
+		return r;
+	next = next_ns(listener);
+	if (!next || used_up(listener) || __atomic_load_n(&listener->stopped, __ATOMIC_ACQUIRE))
+		return 1;
+	*ret_until_ns = next;
+	return 0;
+}
+
+void rf_listener_stop(struct rf_listener *listener)
+{
+	int saved = errno;
+	uint64_t one = 1;
+
+	if (check(listener) < 0)
+		return;
+	__atomic_store_n(&listener->stopped, 1, __ATOMIC_RELEASE);
+	if (write(listener->stop, &one, sizeof(one)) < 0)
+		errno = saved; /* full: it is readable, which is all that matters */
+	errno = saved;
+}
+
+int rf_listener_stats(struct rf_listener *listener, struct rf_listener_stats *stats)
+{
+	struct rf_listener_stats known;
+
+	if (!listener || !stats || stats->size < sizeof(stats->size))
+		return -EINVAL;
+	known = (struct rf_listener_stats){
+		.size = stats->size,
+		.accepted = __atomic_load_n(&listener->accepted, __ATOMIC_RELAXED),
+		.refused = __atomic_load_n(&listener->refused, __ATOMIC_RELAXED),
+		.failed = __atomic_load_n(&listener->failed, __ATOMIC_RELAXED),
+		.handshakes = __atomic_load_n(&listener->handshakes, __ATOMIC_RELAXED),
+	};
+	memcpy(stats, &known, stats->size < sizeof(known) ? stats->size : sizeof(known));
+	return 0;
+}
+
+const char *rf_listener_reason(struct rf_listener *listener)
+{
+	return listener ? listener->reason.text : "";
+}
+
+void rf_listener_close(struct rf_listener *listener)
+{
+	bool ours;
+	unsigned i;
+
+	if (!listener)
+		return;
+	ours = listener->generation.word && rf__generation_is_ours(&listener->generation);
+	for (i = 0; i < PENDING_MOST; i++)
+		rf__handshake_end(&listener->pending[i].handshake);
+	if (ours)
+		rf__path_unlink(&listener->path);
+	rf__close(&listener->sock);
+	rf__close(&listener->epoll);
+	rf__close(&listener->stop);
+	free(listener->uids);
+	free(listener);
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/* Options: see options.h. */
+#include "options.h"
+#include "region.h"
+#include "util/check.h"
+
+#include <errno.h>
+
+#define MAX_RING_DEFAULT (UINT64_C(64) << 20)
+#define SPIN_DEFAULT_NS  (50 * UINT64_C(1000))
+
+static bool is_zero(const unsigned char *bytes, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (bytes[i])
+			return false;
+	return true;
+}
+
+static int copy_known(
+	const struct rf_options *from, struct rf_options *to, struct rf__reason *reason)
+{
+	size_t known = sizeof(*to);
+
+	if (from->size < offsetof(struct rf_options, ring_bytes))
+		return rf__fail(reason, -EINVAL,
+			"options: size is %zu, not that of the struct (rf_options_init() sets it)",
+			from->size);
+	if (from->size > known && !is_zero((const unsigned char *)from + known, from->size - known))
+		return rf__fail(
+			reason, -EINVAL, "options: a field is set that this release does not know");
+	memcpy(to, from, from->size < known ? from->size : known);
+	return 0;
+}
+
+static int check_choices(const struct rf_options *o, struct rf__reason *reason)
+{
+	if (o->kind > RF_BYTES)
+		return rf__fail(reason, -EINVAL, "options: kind %u is unknown", o->kind);
+	if (o->direction > (RF_SEND | RF_RECEIVE))
+		return rf__fail(reason, -EINVAL, "options: direction %u is unknown", o->direction);
+	if (o->doorbell > RF_DOORBELL_SOCKET)
+		return rf__fail(reason, -EINVAL, "options: doorbell %u is unknown", o->doorbell);
+	if (o->wait > RF_WAIT_SLEEP)
+		return rf__fail(reason, -EINVAL, "options: wait %u is unknown", o->wait);
+	if (o->mode & ~0777u)
+		return rf__fail(reason, -EINVAL, "options: mode 0%o has more than permission bits",
+			o->mode);
+	if (o->n_uids && !o->uids)
+		return rf__fail(
+			reason, -EINVAL, "options: n_uids is %zu, but uids is NULL", o->n_uids);
+	if (o->reserved)
+		return rf__fail(reason, -EINVAL, "options: reserved is not 0");
+	return 0;
+}
+
+static int check_sizes(const struct rf_options *o, struct rf__reason *reason)
+{
+	if (o->ring_bytes > RF__AREA_MAX)
+		return rf__fail(reason, -EINVAL, "options: ring_bytes %llu is more than 1 GiB",
+			(unsigned long long)o->ring_bytes);
+	if (o->max_ring_bytes > RF__AREA_MAX)
+		return rf__fail(reason, -EINVAL, "options: max_ring_bytes %llu is more than 1 GiB",
+			(unsigned long long)o->max_ring_bytes);
+	if (o->max_ring_bytes && o->max_ring_bytes < rf__page_bytes())
+		return rf__fail(reason, -EINVAL, "options: max_ring_bytes %llu is less than a page",
+			(unsigned long long)o->max_ring_bytes);
+	if (o->max_ring_bytes && o->max_ring_bytes < rf__power_of_two(o->ring_bytes))
+		return rf__fail(reason, -EINVAL,
+			"options: max_ring_bytes is less than ring_bytes, rounded up to a power of "
+			"two");
+	return 0;
+}
+
+int rf__options_read(
+	const struct rf_options *options, struct rf_options *ret_options, struct rf__reason *reason)
+{
+	struct rf_options o = {.size = sizeof(o)};
+	int r = options ? copy_known(options, &o, reason) : 0;
+
+	if (r >= 0)
+		r = check_choices(&o, reason);
+	if (r >= 0)
+		r = check_sizes(&o, reason);
+	if (r < 0)
+		return r;
+	if (!o.kind)
+		o.kind = RF_BYTES;
+	if (!o.spin_ns)
+		o.spin_ns = SPIN_DEFAULT_NS;
+	if (!o.max_ring_bytes)
+		o.max_ring_bytes = o.ring_bytes > MAX_RING_DEFAULT ? rf__power_of_two(o.ring_bytes)
+								   : MAX_RING_DEFAULT;
+	if (!o.mode)
+		o.mode = o.n_uids ? 0666 : 0600;
+	*ret_options = o;
+	return 0;
+}
+
+/* An eventfd can be made to hang us by whoever shares it (threats D2, D3): only with a peer that
+ * could stop us anyway, or is trusted. Behind a socket that somebody else listened on, the
+ * client has verified that somebody, not us. */
+static uint32_t doorbells(const struct rf_options *options, bool verified)
+{
+	bool eventfd = options->doorbell == RF_DOORBELL_EVENTFD ||
+		       (options->doorbell == RF_DOORBELL_AUTO && verified);
+
+	return RF__BELL_SOCKET | (eventfd ? RF__BELL_EVENTFD : 0u);
+}
+
+struct rf__wish rf__options_wish(const struct rf_options *options,
+	const struct rf__identity *identity, enum rf__origin origin, bool listened)
+{
+	bool verified = identity->flags & RF_PEER_SAME && (origin == RF__CONNECTED || listened);
+
+	return (struct rf__wish){
+		.kind = options->kind,
+		.direction = options->direction,
+		.ring_bytes = options->ring_bytes,
+		.max_ring_bytes = options->max_ring_bytes,
+		.doorbells = doorbells(options, verified),
+		.page_bytes = (uint32_t)rf__page_bytes(),
+		.listened = listened,
+	};
+}

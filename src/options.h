@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* Options as the caller gave them, and what they ask of a handshake. */
+#ifndef RF_OPTIONS_H
+#define RF_OPTIONS_H
+
+#include "identity.h"
+#include "wire.h"
+#include <ringfort/channel.h>
+
+/* Copies the caller's options (NULL: all defaults), fills defaults in and checks them. uids
+ * still is the caller's array. A larger struct, from a newer header, is fine while what we do
+ * not know is zero. 0; -EINVAL naming the field. */
+int rf__options_read(const struct rf_options *options, struct rf_options *ret_options,
+	struct rf__reason *reason);
+
+/* What to ask for, from a peer like that, met that way. listened: a server's own call of
+ * listen(2) made the socket. */
+struct rf__wish rf__options_wish(const struct rf_options *options,
+	const struct rf__identity *identity, enum rf__origin origin, bool listened);
+
+#endif

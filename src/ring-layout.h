@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/* What lies where in shared memory, and the only operations that may touch it.
+ *
+ * Everything here can be written by a hostile process while we look. So a word is loaded once
+ * per pass, through an accessor, into a local; the local is checked and used. What we wrote
+ * ourselves is never read back. */
+#ifndef RF_RING_LAYOUT_H
+#define RF_RING_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Words that are read at different rhythms sit on different lines; 128, because processors fetch
+ * pairs of 64. */
+#define RF__LINE 128
+
+/* The first page of the producer's region; the data follow on the next page. Written by the
+ * producer only. */
+struct rf__producer_words {
+	uint64_t tail;   /* published so far, in bytes since the beginning; a multiple of 8 */
+	uint64_t closed; /* 1: tail is final. Stored after the last tail, loaded before tail */
+	unsigned char line0[RF__LINE - 16];
+	uint64_t space_want; /* kick me when head gets here */
+	unsigned char line1[RF__LINE - 8];
+	uint64_t statistics[16]; /* kept for the producer's figures; 0 */
+};
+
+/* The first page of the consumer's region. Written by the consumer only. */
+struct rf__consumer_words {
+	uint64_t head; /* given back so far, in bytes since the beginning; a multiple of 8 */
+	unsigned char line0[RF__LINE - 8];
+	uint64_t data_want; /* kick me when tail gets here */
+	unsigned char line1[RF__LINE - 8];
+	uint64_t statistics[16]; /* kept for the consumer's figures; 0 */
+	uint64_t returned;       /* kept for slots and their return ring; 0 */
+	unsigned char line4[RF__LINE - 8];
+};
+
+_Static_assert(offsetof(struct rf__producer_words, tail) == 0, "layout");
+_Static_assert(offsetof(struct rf__producer_words, closed) == 8, "layout");
+_Static_assert(offsetof(struct rf__producer_words, space_want) == 128, "layout");
+_Static_assert(offsetof(struct rf__producer_words, statistics) == 256, "layout");
+_Static_assert(sizeof(struct rf__producer_words) == 384, "layout");
+_Static_assert(offsetof(struct rf__consumer_words, head) == 0, "layout");
+_Static_assert(offsetof(struct rf__consumer_words, data_want) == 128, "layout");
+_Static_assert(offsetof(struct rf__consumer_words, statistics) == 256, "layout");
+_Static_assert(offsetof(struct rf__consumer_words, returned) == 384, "layout");
+_Static_assert(sizeof(struct rf__consumer_words) == 512, "layout");
+_Static_assert(__atomic_always_lock_free(8, 0), "64-bit words must be loaded in one piece");
+
+/* A record: one word of header, then the payload, then zero to seven bytes up to the next
+ * multiple of 8. */
+#define RF__HEADER     UINT64_C(8)
+#define RF__LEN_MASK   UINT64_C(0x0fffffff) /* bits 0-27: payload bytes */
+#define RF__SKIP       (UINT64_C(1) << 28)  /* no record: a gap to be passed over */
+#define RF__FDS_FOLLOW (UINT64_C(1) << 29)  /* kept for descriptors beside the data */
+#define RF__TAG_SHIFT  32                   /* bits 32-63: the user's tag; 30 and 31 are zero */
+
+/* What a record of len payload bytes takes of the ring. */
+static inline uint64_t rf__record_bytes(uint64_t len)
+{
+	return (RF__HEADER + len + 7) & ~UINT64_C(7);
+}
+
+/* A test build watches every access: it may count it, replace the value that is loaded or
+ * stored, or stop the process right there. */
+enum rf__op { RF__OP_LOAD, RF__OP_STORE, RF__OP_COPY_IN, RF__OP_COPY_OUT };
+
+#ifdef RF_TESTING
+extern uint64_t (*rf__access_hook)(enum rf__op op, const void *where, uint64_t value);
+
+static inline uint64_t rf__accessed(enum rf__op op, const void *where, uint64_t value)
+{
+	return rf__access_hook ? rf__access_hook(op, where, value) : value;
+}
+#else
+static inline uint64_t rf__accessed(enum rf__op op, const void *where, uint64_t value)
+{
+	(void)op, (void)where;
+	return value;
+}
+#endif
+
+static inline uint64_t rf__load_relaxed(const uint64_t *word)
+{
+	return rf__accessed(RF__OP_LOAD, word, __atomic_load_n(word, __ATOMIC_RELAXED));
+}
+
+static inline uint64_t rf__load_acquire(const uint64_t *word)
+{
+	return rf__accessed(RF__OP_LOAD, word, __atomic_load_n(word, __ATOMIC_ACQUIRE));
+}
+
+static inline uint64_t rf__load_seq_cst(const uint64_t *word)
+{
+	return rf__accessed(RF__OP_LOAD, word, __atomic_load_n(word, __ATOMIC_SEQ_CST));
+}
+
+static inline void rf__store_relaxed(uint64_t *word, uint64_t value)
+{
+	__atomic_store_n(word, rf__accessed(RF__OP_STORE, word, value), __ATOMIC_RELAXED);
+}
+
+static inline void rf__store_seq_cst(uint64_t *word, uint64_t value)
+{
+	__atomic_store_n(word, rf__accessed(RF__OP_STORE, word, value), __ATOMIC_SEQ_CST);
+}
+
+/* Payload, which nobody interprets. */
+static inline void rf__copy_in(void *shared, const void *from, size_t len)
+{
+	rf__accessed(RF__OP_COPY_IN, shared, len);
+	if (len)
+		memcpy(shared, from, len);
+}
+
+static inline void rf__copy_out(void *to, const void *shared, size_t len)
+{
+	rf__accessed(RF__OP_COPY_OUT, shared, len);
+	if (len)
+		memcpy(to, shared, len);
+}
+
+#endif

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: MIT */
+/* The position algorithm: see ring.h. */
+#include "ring.h"
+
+#include <errno.h>
+
+#ifdef RF_TESTING
+uint64_t (*rf__access_hook)(enum rf__op op, const void *where, uint64_t value);
+#endif
+
+/* Does moving from before to after pass want? Unsigned differences: positions wrap, and a
+ * hostile want is only a number. */
+static bool crosses(uint64_t before, uint64_t after, uint64_t want)
+{
+	return after - want < after - before;
+}
+
+static int tx_breach(struct rf__ring_tx *tx, const char *what)
+{
+	if (!tx->breach)
+		tx->breach = what;
+	return -EPROTO;
+}
+
+static int rx_breach(struct rf__ring_rx *rx, const char *what)
+{
+	if (!rx->breach)
+		rx->breach = what;
+	return -EPROTO;
+}
+
+/* The producer */
+
+void rf__ring_tx_init(struct rf__ring_tx *tx, struct rf__producer_words *own,
+	const struct rf__consumer_words *peer, unsigned char *data, uint64_t capacity)
+{
+	memset(tx, 0, sizeof(*tx));
+	tx->own = own;
+	tx->peer = peer;
+	tx->data = data;
+	tx->capacity = capacity;
+}
+
+/* Pairs with give_back(): what the consumer read before it stored head has been read. */
+static int tx_refresh(struct rf__ring_tx *tx)
+{
+	uint64_t head = rf__load_seq_cst(&tx->peer->head);
+
+	if (head - tx->head > tx->published - tx->head)
+		return tx_breach(tx, "the consumer's head is beyond what was published");
+	if (head % 8)
+		return tx_breach(tx, "the consumer's head is not at a record");
+	tx->head = head;
+	return 0;
+}
+
+static uint64_t tx_room(const struct rf__ring_tx *tx)
+{
+	return tx->capacity - (tx->reserved - tx->head);
+}
+
+static struct rf__reservation *waiting_at(struct rf__ring_tx *tx, uint32_t index)
+{
+	return &tx->waiting[index % RF_RESERVED_MAX];
+}
+
+static void reserve_one(struct rf__ring_tx *tx, size_t len, struct rf_buffer *ret)
+{
+	struct rf__reservation *r = waiting_at(tx, tx->waiting_end++);
+
+	r->position = tx->reserved;
+	r->len = (uint32_t)len;
+	r->committed = false;
+	*ret = (struct rf_buffer){
+		.data = tx->data + (tx->reserved & (tx->capacity - 1)) + RF__HEADER,
+		.len = len,
+		.id = tx->reserved,
+	};
+	tx->reserved += rf__record_bytes(len);
+}
+
+int rf__ring_tx_reserve(
+	struct rf__ring_tx *tx, size_t len, struct rf_buffer *ret_buffers, unsigned max)
+{
+	uint64_t each = rf__record_bytes(len), fit;
+	unsigned slots = RF_RESERVED_MAX - (tx->waiting_end - tx->waiting_first), n;
+
+	if (tx->breach)
+		return -EPROTO;
+	if (tx->ended || !max || !slots)
+		return -EINVAL;
+	if (!rf__ring_tx_fits(tx, len))
+		return -EMSGSIZE;
+	if (tx_room(tx) < each && tx_refresh(tx) < 0)
+		return -EPROTO;
+	fit = tx_room(tx) / each;
+	if (!fit)
+		return -EAGAIN;
+	if (max > slots)
+		max = slots;
+	if (max > fit)
+		max = (unsigned)fit;
+	for (n = 0; n < max; n++)
+		reserve_one(tx, len, &ret_buffers[n]);
+	return (int)n;
+}
+
+/* Reservations wait in the order of their positions. */
+static struct rf__reservation *find_open(struct rf__ring_tx *tx, uint64_t id)
+{
+	uint32_t low = tx->waiting_first, high = tx->waiting_end;
+
+	while (low != high) {
+		uint32_t middle = low + (high - low) / 2;
+		struct rf__reservation *r = waiting_at(tx, middle);
+
+		if (r->position == id)
+			return r->committed ? NULL : r;
+		if (id - waiting_at(tx, tx->waiting_first)->position <
+			r->position - waiting_at(tx, tx->waiting_first)->position)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return NULL;
+}
+
+static void put_header(struct rf__ring_tx *tx, uint64_t position, uint64_t header)
+{
+	rf__store_relaxed((uint64_t *)(void *)(tx->data + (position & (tx->capacity - 1))), header);
+}
+
+static bool is_newest(struct rf__ring_tx *tx, const struct rf__reservation *r)
+{
+	return r == waiting_at(tx, tx->waiting_end - 1);
+}
+
+/* What is committed at the front need not wait any more. */
+static void advance(struct rf__ring_tx *tx)
+{
+	while (tx->waiting_first != tx->waiting_end && waiting_at(tx, tx->waiting_first)->committed)
+		tx->waiting_first++;
+	tx->committed = tx->waiting_first == tx->waiting_end
+				? tx->reserved
+				: waiting_at(tx, tx->waiting_first)->position;
+}
+
+/* The newest reservation ends at `end` from now on; behind an older one a gap is left. */
+static void give_up(struct rf__ring_tx *tx, const struct rf__reservation *r, uint64_t end)
+{
+	uint64_t old_end = r->position + rf__record_bytes(r->len);
+
+	if (is_newest(tx, r))
+		tx->reserved = end;
+	else if (end != old_end)
+		put_header(tx, end, RF__SKIP | (old_end - end - RF__HEADER));
+}
+
+int rf__ring_tx_commit(struct rf__ring_tx *tx, uint64_t id, size_t len, uint32_t tag)
+{
+	struct rf__reservation *r = find_open(tx, id);
+
+	if (tx->breach)
+		return -EPROTO;
+	if (!r || len > r->len)
+		return -EINVAL;
+	put_header(tx, id, (uint64_t)tag << RF__TAG_SHIFT | len);
+	give_up(tx, r, id + rf__record_bytes(len));
+	r->committed = true;
+	advance(tx);
+	return 0;
+}
+
+int rf__ring_tx_cancel(struct rf__ring_tx *tx, uint64_t id)
+{
+	struct rf__reservation *r = find_open(tx, id);
+
+	if (!r)
+		return -EINVAL;
+	give_up(tx, r, id);
+	if (is_newest(tx, r))
+		tx->waiting_end--;
+	else
+		r->committed = true;
+	advance(tx);
+	return 0;
+}
+
+void rf__ring_tx_publish(struct rf__ring_tx *tx)
+{
+	uint64_t before = tx->published;
+
+	if (tx->committed == before)
+		return;
+	tx->published = tx->committed;
+	/* pairs with rx_refresh(): headers and payload first; and with rf__ring_rx_arm() */
+	rf__store_seq_cst(&tx->own->tail, tx->published);
+	if (crosses(before, tx->published, rf__load_seq_cst(&tx->peer->data_want)))
+		tx->kick_due = true;
+}
+
+void rf__ring_tx_end(struct rf__ring_tx *tx)
+{
+	uint32_t i, first = tx->waiting_first;
+
+	for (i = tx->waiting_end; i != first; i--)
+		if (!waiting_at(tx, i - 1)->committed)
+			rf__ring_tx_cancel(tx, waiting_at(tx, i - 1)->position);
+	rf__ring_tx_publish(tx);
+	rf__store_seq_cst(&tx->own->closed, 1);
+	tx->ended = true;
+	tx->kick_due = true;
+}
+
+int rf__ring_tx_arm(struct rf__ring_tx *tx, size_t len)
+{
+	uint64_t each = rf__record_bytes(len);
+
+	rf__store_seq_cst(&tx->own->space_want, tx->reserved + each - tx->capacity);
+	if (tx->breach || tx_refresh(tx) < 0)
+		return 1;
+	return tx_room(tx) >= each;
+}
+
+/* A head that was seen is never crossed again. */
+void rf__ring_tx_disarm(struct rf__ring_tx *tx)
+{
+	rf__store_relaxed(&tx->own->space_want, tx->head);
+}
+
+unsigned rf__ring_tx_open(const struct rf__ring_tx *tx)
+{
+	unsigned n = 0;
+	uint32_t i;
+
+	for (i = tx->waiting_first; i != tx->waiting_end; i++)
+		n += !tx->waiting[i % RF_RESERVED_MAX].committed;
+	return n;
+}
+
+/* The consumer */
+
+void rf__ring_rx_init(struct rf__ring_rx *rx, struct rf__consumer_words *own,
+	const struct rf__producer_words *peer, const unsigned char *data, uint64_t capacity)
+{
+	memset(rx, 0, sizeof(*rx));
+	rx->own = own;
+	rx->peer = peer;
+	rx->data = data;
+	rx->capacity = capacity;
+}
+
+/* Pairs with rf__ring_tx_publish() and rf__ring_tx_end(): closed before tail, so that a closed
+ * ring shows its last tail. */
+static int rx_refresh(struct rf__ring_rx *rx)
+{
+	uint64_t closed, tail;
+
+	if (rx->final)
+		return 0;
+	closed = rf__load_seq_cst(&rx->peer->closed);
+	tail = rf__load_seq_cst(&rx->peer->tail);
+	if (closed > 1)
+		return rx_breach(rx, "the producer's closed is neither 0 nor 1");
+	if (tail - rx->tail > rx->stored + rx->capacity - rx->tail)
+		return rx_breach(rx, "the producer's tail is beyond the ring");
+	if (tail % 8)
+		return rx_breach(rx, "the producer's tail is not at a record");
+	rx->tail = tail;
+	rx->final = rx->closed = closed;
+	return 0;
+}
+
+/* The head goes out when nothing seen is left, or a quarter of the ring was given back: pairs
+ * with tx_refresh() and rf__ring_tx_arm(). */
+static void give_back(struct rf__ring_rx *rx, bool now)
+{
+	uint64_t before = rx->stored;
+
+	if (rx->released == before)
+		return;
+	if (!now && rx->released != rx->tail && rx->released - before < rx->capacity / 4)
+		return;
+	rx->stored = rx->released;
+	rf__store_seq_cst(&rx->own->head, rx->stored);
+	if (crosses(before, rx->stored, rf__load_seq_cst(&rx->peer->space_want)))
+		rx->kick_due = true;
+}
+
+/* What a message's id says: where the record before it ended, and how far it reaches from there,
+ * gaps included, both in units of 8 bytes. So releases need neither a list nor a second look at
+ * shared memory. */
+static uint64_t make_id(uint64_t from, uint64_t bytes)
+{
+	return bytes / 8 << 32 | (from / 8 & UINT32_MAX);
+}
+
+/* Reads the header at position, which moves behind the record: 1; behind a gap: 0. */
+static int take_header(struct rf__ring_rx *rx, uint64_t *ret_header)
+{
+	const unsigned char *at = rx->data + (rx->position & (rx->capacity - 1));
+	uint64_t header = rf__load_relaxed((const uint64_t *)(const void *)at);
+	uint64_t bytes = rf__record_bytes(header & RF__LEN_MASK);
+
+	if (bytes > rx->tail - rx->position)
+		return rx_breach(rx, "a record reaches beyond what was published");
+	if (bytes > rx->capacity / 2)
+		return rx_breach(rx, "a record is larger than half the ring");
+	if (header & UINT32_MAX & ~(RF__LEN_MASK | RF__SKIP))
+		return rx_breach(rx, "a record has unknown flags");
+	rx->position += bytes;
+	*ret_header = header;
+	return !(header & RF__SKIP);
+}
+
+/* With nothing lent, gaps go back at once; else with the record behind them, or with the last
+ * one lent. */
+static void pass_gaps(struct rf__ring_rx *rx)
+{
+	if (rx->released == rx->taken)
+		rx->released = rx->taken = rx->position;
+}
+
+/* 1: *ret_message is the next record; 0: there is none, or the budget of gaps is used up;
+ * -EPROTO. */
+static int borrow_one(struct rf__ring_rx *rx, unsigned *gaps, struct rf_message *ret_message)
+{
+	uint64_t begin, header;
+	int is_record;
+
+	while (rx->position != rx->tail && *gaps < RF__GAPS_MAX) {
+		begin = rx->position;
+		is_record = take_header(rx, &header);
+		if (is_record < 0)
+			return is_record;
+		if (is_record) {
+			*ret_message = (struct rf_message){
+				.data = rx->data + (begin & (rx->capacity - 1)) + RF__HEADER,
+				.len = (size_t)(header & RF__LEN_MASK),
+				.id = make_id(rx->taken, rx->position - rx->taken),
+				.tag = (uint32_t)(header >> RF__TAG_SHIFT),
+			};
+			rx->taken = rx->position;
+			return 1;
+		}
+		++*gaps;
+	}
+	return 0;
+}
+
+static int nothing_there(const struct rf__ring_rx *rx)
+{
+	if (rx->position != rx->tail || !rx->final)
+		return -EAGAIN;
+	return rx->closed ? 0 : -EPIPE;
+}
+
+int rf__ring_rx_borrow(struct rf__ring_rx *rx, struct rf_message *ret_messages, unsigned max)
+{
+	unsigned n = 0, gaps = 0;
+	int r = 1;
+
+	if (!max || max > INT32_MAX)
+		return -EINVAL;
+	if (rx->breach || (rx->position == rx->tail && rx_refresh(rx) < 0))
+		return -EPROTO;
+	while (n < max && (r = borrow_one(rx, &gaps, &ret_messages[n])) > 0)
+		n++;
+	if (r < 0)
+		return r;
+	if (n)
+		return (int)n;
+	pass_gaps(rx);
+	give_back(rx, false);
+	return nothing_there(rx);
+}
+
+int rf__ring_rx_release(struct rf__ring_rx *rx, uint64_t id)
+{
+	uint64_t bytes = id >> 32 << 3;
+
+	if (rx->released == rx->taken || bytes > rx->taken - rx->released ||
+		id != make_id(rx->released, bytes))
+		return -EINVAL;
+	rx->released += bytes;
+	pass_gaps(rx);
+	give_back(rx, false);
+	return 0;
+}
+
+void rf__ring_rx_rewind(struct rf__ring_rx *rx)
+{
+	rx->position = rx->taken = rx->released;
+}
+
+bool rf__ring_rx_lent(const struct rf__ring_rx *rx)
+{
+	return rx->released != rx->taken;
+}
+
+void rf__ring_rx_finish(struct rf__ring_rx *rx)
+{
+	if (!rx->breach)
+		rx_refresh(rx);
+	rx->final = true;
+}
+
+int rf__ring_rx_arm(struct rf__ring_rx *rx)
+{
+	give_back(rx, true);
+	rf__store_seq_cst(&rx->own->data_want, rx->tail + 1);
+	if (rx->breach || rx->position != rx->tail || rx_refresh(rx) < 0)
+		return 1;
+	return rx->position != rx->tail || rx->final;
+}
+
+/* A tail that was seen is never crossed again. */
+void rf__ring_rx_disarm(struct rf__ring_rx *rx)
+{
+	rf__store_relaxed(&rx->own->data_want, rx->tail);
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* The position algorithm of a single-producer single-consumer ring whose other side may be
+ * hostile. Memory in, positions out: no system call.
+ *
+ * Positions are free-running 64-bit byte counts. The authoritative ones are private, here; the
+ * words in shared memory only tell the peer. A peer position is loaded when the cached one runs
+ * out, and believed after it has been bounded: it moved forward, and not past what is possible.
+ * A breach is sticky: every later call fails with -EPROTO, and breach names it.
+ *
+ * Kicks are the caller's: whenever a call leaves kick_due set, the peer sleeps at a position
+ * that was crossed; clear it and kick. The event index is virtio's (a sleeper publishes the
+ * position at which it wants to be woken). The barrier between publishing and looking at the
+ * peer's want, and between storing a want and looking again, is the sequentially consistent
+ * order of these four accesses, and nothing else:
+ *
+ *	producer: store tail, load data_want        consumer: store data_want, load tail
+ *	consumer: store head, load space_want       producer: store space_want, load head
+ *
+ * A handle belongs to one thread at a time; the two ends share nothing but the two regions. */
+#ifndef RF_RING_H
+#define RF_RING_H
+
+#include "ring-layout.h"
+#include <ringfort/types.h>
+#include <stdbool.h>
+
+/* A reservation that is open, or committed behind an open one. */
+struct rf__reservation {
+	uint64_t position;
+	uint32_t len;
+	bool committed;
+};
+
+struct rf__ring_tx {
+	struct rf__producer_words *own;
+	const struct rf__consumer_words *peer;
+	unsigned char *data; /* capacity bytes, mapped twice in a row */
+	uint64_t capacity;
+	uint64_t reserved;      /* where the next reservation begins */
+	uint64_t committed;     /* where the oldest open reservation begins */
+	uint64_t published;     /* the tail we stored last */
+	uint64_t head;          /* the peer's, as last believed */
+	const char *breach;     /* NULL while the peer kept to the protocol */
+	uint32_t waiting_first; /* free-running; modulo RF_RESERVED_MAX an index */
+	uint32_t waiting_end;
+	bool ended;
+	bool kick_due;
+	struct rf__reservation waiting[RF_RESERVED_MAX];
+};
+
+struct rf__ring_rx {
+	struct rf__consumer_words *own;
+	const struct rf__producer_words *peer;
+	const unsigned char *data; /* capacity bytes, mapped twice in a row */
+	uint64_t capacity;
+	uint64_t position; /* the next header to look at */
+	uint64_t taken; /* where the last record borrowed ended; between it and position lie gaps */
+	uint64_t released; /* what was given back ends here; everything, when it is taken */
+	uint64_t stored;   /* the head we stored last */
+	uint64_t tail;     /* the peer's, as last believed */
+	const char *breach;
+	bool final;  /* tail is never loaded again */
+	bool closed; /* final because the producer ended the stream */
+	bool kick_due;
+};
+
+/* Both begin at position 0 on fresh, zero regions. capacity is a power of two. */
+void rf__ring_tx_init(struct rf__ring_tx *tx, struct rf__producer_words *own,
+	const struct rf__consumer_words *peer, unsigned char *data, uint64_t capacity);
+void rf__ring_rx_init(struct rf__ring_rx *rx, struct rf__consumer_words *own,
+	const struct rf__producer_words *peer, const unsigned char *data, uint64_t capacity);
+
+/* Could a record of len bytes ever fit? */
+static inline bool rf__ring_tx_fits(const struct rf__ring_tx *tx, size_t len)
+{
+	return len <= RF_RECORD_MAX && rf__record_bytes(len) <= tx->capacity / 2;
+}
+
+/* Reserves up to max records of len bytes. How many, 1 or more; -EAGAIN: no room; -EMSGSIZE:
+ * never fits; -EINVAL: ended, or too many wait; -EPROTO. */
+int rf__ring_tx_reserve(
+	struct rf__ring_tx *tx, size_t len, struct rf_buffer *ret_buffers, unsigned max);
+
+/* 0; -EINVAL: not an open reservation, or len beyond it; -EPROTO. cancel works on a broken ring,
+ * too. */
+int rf__ring_tx_commit(struct rf__ring_tx *tx, uint64_t id, size_t len, uint32_t tag);
+int rf__ring_tx_cancel(struct rf__ring_tx *tx, uint64_t id);
+
+/* Makes what is committed visible. */
+void rf__ring_tx_publish(struct rf__ring_tx *tx);
+
+/* Cancels what is open, publishes the rest and closes; leaves kick_due set. */
+void rf__ring_tx_end(struct rf__ring_tx *tx);
+
+/* Asks to be kicked once a record of len bytes fits, then looks again. 1: it fits already, or
+ * the ring is broken; 0: sleep. */
+int rf__ring_tx_arm(struct rf__ring_tx *tx, size_t len);
+void rf__ring_tx_disarm(struct rf__ring_tx *tx);
+
+/* How many reservations are neither committed nor cancelled. */
+unsigned rf__ring_tx_open(const struct rf__ring_tx *tx);
+
+/* Borrows up to max records. How many, 1 or more; 0: end of stream; -EAGAIN: none now; -EPIPE:
+ * none, and final without an end; -EPROTO. The work is bounded: after RF__GAPS_MAX gaps in a row
+ * it gives up with -EAGAIN although there is more. */
+#define RF__GAPS_MAX 1024
+int rf__ring_rx_borrow(struct rf__ring_rx *rx, struct rf_message *ret_messages, unsigned max);
+
+/* Gives the oldest borrowed record back. 0; -EINVAL: that is not the oldest one. Works on a
+ * broken ring, too. */
+int rf__ring_rx_release(struct rf__ring_rx *rx, uint64_t id);
+
+/* Gives the record just borrowed back unread, where nothing else is lent: it is the next one
+ * again. */
+void rf__ring_rx_rewind(struct rf__ring_rx *rx);
+
+/* Is anything borrowed? */
+bool rf__ring_rx_lent(const struct rf__ring_rx *rx);
+
+/* The producer is dead: tail is loaded a last time. */
+void rf__ring_rx_finish(struct rf__ring_rx *rx);
+
+/* Stores the head, asks to be kicked at the next record, looks again. 1: there is something
+ * already (end and breach, too); 0: sleep. */
+int rf__ring_rx_arm(struct rf__ring_rx *rx);
+void rf__ring_rx_disarm(struct rf__ring_rx *rx);
+
+#endif

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* Unix sockets: see socket.h. */
+#include "socket.h"
+#include "util/clock.h"
+#include "util/fd.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* asm-generic; Linux 6.16 */
+#endif
+
+int rf__socket_new(struct rf__reason *reason)
+{
+	int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (sock < 0)
+		return rf__fail_errno(reason, "socket");
+	rf__socket_allow_fds(sock, false);
+	return sock;
+}
+
+static int get_int(int sock, int name, struct rf__reason *reason)
+{
+	socklen_t len = sizeof(int);
+	int value;
+
+	if (getsockopt(sock, SOL_SOCKET, name, &value, &len) < 0)
+		return rf__fail_errno(reason, "fd:%d", sock);
+	return value;
+}
+
+int rf__socket_inherit(int fd, struct rf__reason *reason)
+{
+	int domain = get_int(fd, SO_DOMAIN, reason), type, listens, flags;
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof(peer);
+
+	if (domain < 0)
+		return domain;
+	type = get_int(fd, SO_TYPE, reason);
+	listens = get_int(fd, SO_ACCEPTCONN, reason);
+	if (domain != AF_UNIX || type != SOCK_SEQPACKET)
+		return rf__fail(
+			reason, -EINVAL, "fd:%d: not a unix socket of type SOCK_SEQPACKET", fd);
+	if (!listens && getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
+		return rf__fail_errno(reason, "fd:%d", fd);
+	flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+		fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return rf__fail_errno(reason, "fd:%d", fd);
+	rf__socket_allow_fds(fd, false);
+	return listens > 0 ? RF__SOCKET_LISTENS : RF__SOCKET_CONNECTED;
+}
+
+int rf__socket_duplicate(int fd, struct rf__reason *reason)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	return copy < 0 ? rf__fail_errno(reason, "fd:%d", fd) : copy;
+}
+
+void rf__socket_allow_fds(int sock, bool allow)
+{
+	int value = allow;
+
+	setsockopt(sock, SOL_SOCKET, SO_PASSRIGHTS, &value, sizeof(value));
+}
+
+union control {
+	struct cmsghdr header;
+	char bytes[CMSG_SPACE(RF__FDS_MAX * sizeof(int))];
+};
+
+int rf__socket_send(int sock, const void *message, size_t len, const int *fds, unsigned n_fds)
+{
+	union control control = {.bytes = {0}};
+	struct iovec part = {.iov_base = (void *)(uintptr_t)message, .iov_len = len};
+	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+	ssize_t n;
+
+	if (n_fds) {
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+		memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
+		header.msg_control = control.bytes;
+		header.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+	}
+	do
+		n = sendmsg(sock, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == ECONNRESET ? -EPIPE : -errno;
+	return 0;
+}
+
+static bool has_hung_up(int sock)
+{
+	struct pollfd poll_fd = {.fd = sock, .events = POLLRDHUP};
+
+	return poll(&poll_fd, 1, 0) > 0;
+}
+
+/* All descriptors of a message, however it packed them, so that none is lost: at most max are
+ * kept. */
+static unsigned take_fds(struct msghdr *header, int *fds, unsigned max)
+{
+	struct cmsghdr *c;
+	unsigned n = 0, k;
+	int fd;
+
+	for (c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (k = 0; CMSG_LEN((k + 1) * sizeof(int)) <= c->cmsg_len; k++) {
+			memcpy(&fd, CMSG_DATA(c) + k * sizeof(int), sizeof(fd));
+			if (n < max)
+				fds[n] = fd;
+			else
+				rf__close(&fd);
+			n++;
+		}
+	}
+	if (n <= max && !(header->msg_flags & MSG_CTRUNC))
+		return n;
+	for (k = 0; k < n && k < max; k++)
+		rf__close(&fds[k]);
+	return UINT_MAX;
+}
+
+/* A peer that closes with something unread resets us once; what it sent before is still there. */
+static ssize_t receive(int sock, struct msghdr *header)
+{
+	ssize_t n;
+	int tries = 0;
+
+	do
+		n = recvmsg(sock, header, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
+	while (n < 0 && (errno == EINTR || (errno == ECONNRESET && !tries++)));
+	return n;
+}
+
+ssize_t rf__socket_receive(
+	int sock, void *message, size_t size, int *fds, unsigned max, unsigned *ret_n_fds)
+{
+	union control control;
+	struct iovec part = {.iov_base = message, .iov_len = size};
+	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+	ssize_t n;
+
+	if (max) {
+		header.msg_control = control.bytes;
+		header.msg_controllen =
+			CMSG_LEN((max < RF__FDS_MAX ? max : RF__FDS_MAX) * sizeof(int));
+	}
+	n = receive(sock, &header);
+	if (n < 0)
+		return errno == ECONNRESET ? -EPIPE : -errno;
+	*ret_n_fds = take_fds(&header, fds, max);
+	if (n == 0 && !*ret_n_fds && has_hung_up(sock))
+		return -EPIPE;
+	return n;
+}
+
+int rf__socket_wait(int sock, uint64_t deadline_ns)
+{
+	struct pollfd poll_fd = {.fd = sock, .events = POLLIN | POLLRDHUP};
+	struct timespec timeout;
+	uint64_t now, left;
+	int n;
+
+	do {
+		now = rf__now();
+		left = deadline_ns > now ? deadline_ns - now : 0;
+		timeout = (struct timespec){
+			.tv_sec = (time_t)(left / RF__SEC), .tv_nsec = (long)(left % RF__SEC)};
+		n = ppoll(&poll_fd, 1, &timeout, NULL);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	return n ? 0 : -ETIMEDOUT;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* Unix sockets with message boundaries, and the descriptors that travel over them. */
+#ifndef RF_SOCKET_H
+#define RF_SOCKET_H
+
+#include "util/reason.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define RF__FDS_MAX 8 /* in one message */
+
+/* What an inherited descriptor is. */
+enum rf__socket_kind { RF__SOCKET_LISTENS, RF__SOCKET_CONNECTED };
+
+/* A new socket, CLOEXEC and non-blocking; the peer cannot send us descriptors where the kernel
+ * can forbid it. The descriptor or a negative errno. */
+int rf__socket_new(struct rf__reason *reason);
+
+/* Takes fd in as one of ours: a unix SOCK_SEQPACKET socket; makes it CLOEXEC and non-blocking
+ * and, where the kernel can, forbids descriptors. Its kind; -EBADF; -ENOTSOCK; -EINVAL: another
+ * sort of socket; -ENOTCONN. */
+int rf__socket_inherit(int fd, struct rf__reason *reason);
+
+/* A duplicate, CLOEXEC. */
+int rf__socket_duplicate(int fd, struct rf__reason *reason);
+
+/* Allows or forbids the peer to send descriptors (SO_PASSRIGHTS, Linux 6.16; inherited by what a
+ * listener accepts). Older kernels: nothing happens. */
+void rf__socket_allow_fds(int sock, bool allow);
+
+/* Sends one message with descriptors, which stay the caller's. Never waits. 0 or a negative
+ * errno: -EPIPE: the peer is gone. */
+int rf__socket_send(int sock, const void *message, size_t len, const int *fds, unsigned n_fds);
+
+/* Receives one message of up to size bytes, and up to max descriptors (CLOEXEC, the caller's) in
+ * fds. Never waits. *ret_n_fds: how many descriptors came; when they were too many, or in an odd
+ * shape, UINT_MAX, and none is kept. Its whole length, which may be more than size: then it was
+ * cut; -EAGAIN: none; -EPIPE: the peer is gone. */
+ssize_t rf__socket_receive(
+	int sock, void *message, size_t size, int *fds, unsigned max, unsigned *ret_n_fds);
+
+/* Waits until deadline_ns for something to read, or a hang-up. 0; -ETIMEDOUT; errnos of
+ * ppoll(2). */
+int rf__socket_wait(int sock, uint64_t deadline_ns);
+
+#endif
