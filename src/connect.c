@@ -55,8 +55,7 @@ static int connect_until(int sock, const struct rf__address *address, uint64_t d
 	return 0;
 }
 
-/* A socket of our own, connected; of "fd:N" a duplicate, so that the caller keeps his until all
- * has gone well. */
+/* A socket of our own, connected; of "fd:N" a duplicate. */
 static int open_socket(
 	const struct rf__address *address, uint64_t deadline_ns, struct rf__reason *reason)
 {

@@ -287,8 +287,8 @@ void rf__bell_check_alive(struct rf__bell *bell, uint64_t now_ns)
 {
 	uint64_t position = bell->tx ? bell->tx->head : bell->rx->tail;
 
-	if (now_ns - bell->alive_ns < ALIVE_NS)
-		return;
+	if ((int64_t)(now_ns - bell->alive_ns) < (int64_t)ALIVE_NS)
+		return; /* signed: the coarse clock lags */
 	bell->alive_ns = now_ns;
 	if (position == bell->alive_at)
 		rf__link_check_alive(bell->link);

@@ -7,6 +7,7 @@
 #include "util/clock.h"
 #include "util/fd.h"
 
+#include <fcntl.h>
 #include <ringfort/listener.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -361,6 +362,7 @@ static int listen_on_fd(struct rf_listener *l, int fd, struct rf__reason *reason
 		return sock;
 	if (kind == RF__SOCKET_LISTENS) {
 		l->sock = sock;
+		fcntl(sock, F_SETFL, fcntl(sock, F_GETFL) | O_NONBLOCK);
 		return watch(l, sock, SOURCE_LISTEN);
 	}
 	l->single = true;

@@ -61,6 +61,7 @@ int rf_rx_borrow(
 
 int rf_rx_release(struct rf_rx *rx, const struct rf_message *messages, unsigned n)
 {
+	bool lent;
 	unsigned i;
 	int r = 0;
 
@@ -68,11 +69,12 @@ int rf_rx_release(struct rf_rx *rx, const struct rf_message *messages, unsigned 
 		return -EINVAL;
 	if (!rf__generation_is_ours(&rx->half.channel->generation))
 		return -EBADF;
+	lent = rf__ring_rx_lent(&rx->ring);
 	for (i = 0; i < n && r >= 0; i++)
 		r = rf__ring_rx_release(&rx->ring, messages[i].id);
 	if (!rx->half.channel->closed)
 		rf__bell_kick_if_due(&rx->half.bell);
-	else if (r >= 0 && n && !rf__ring_rx_lent(&rx->ring))
+	else if (lent && !rf__ring_rx_lent(&rx->ring))
 		rf__channel_unlease(rx->half.channel);
 	return r;
 }

@@ -36,7 +36,7 @@ static int get_int(int sock, int name, struct rf__reason *reason)
 
 int rf__socket_inherit(int fd, struct rf__reason *reason)
 {
-	int domain = get_int(fd, SO_DOMAIN, reason), type, listens, flags;
+	int domain = get_int(fd, SO_DOMAIN, reason), type, listens;
 	struct sockaddr_storage peer;
 	socklen_t len = sizeof(peer);
 
@@ -48,10 +48,6 @@ int rf__socket_inherit(int fd, struct rf__reason *reason)
 		return rf__fail(
 			reason, -EINVAL, "fd:%d: not a unix socket of type SOCK_SEQPACKET", fd);
 	if (!listens && getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
-		return rf__fail_errno(reason, "fd:%d", fd);
-	flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
-		fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 		return rf__fail_errno(reason, "fd:%d", fd);
 	rf__socket_allow_fds(fd, false);
 	return listens > 0 ? RF__SOCKET_LISTENS : RF__SOCKET_CONNECTED;

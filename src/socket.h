@@ -18,12 +18,12 @@ enum rf__socket_kind { RF__SOCKET_LISTENS, RF__SOCKET_CONNECTED };
  * can forbid it. The descriptor or a negative errno. */
 int rf__socket_new(struct rf__reason *reason);
 
-/* Takes fd in as one of ours: a unix SOCK_SEQPACKET socket; makes it CLOEXEC and non-blocking
- * and, where the kernel can, forbids descriptors. Its kind; -EBADF; -ENOTSOCK; -EINVAL: another
- * sort of socket; -ENOTCONN. */
+/* Looks whether fd can be one of ours, a unix SOCK_SEQPACKET socket, and forbids its peer to send
+ * descriptors where the kernel can. Its kind; -EBADF; -ENOTSOCK; -EINVAL: another sort of socket;
+ * -ENOTCONN. */
 int rf__socket_inherit(int fd, struct rf__reason *reason);
 
-/* A duplicate, CLOEXEC. */
+/* A duplicate, CLOEXEC, so that the caller keeps his own until all has gone well. */
 int rf__socket_duplicate(int fd, struct rf__reason *reason);
 
 /* Allows or forbids the peer to send descriptors (SO_PASSRIGHTS, Linux 6.16; inherited by what a

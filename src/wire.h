@@ -4,10 +4,8 @@
 #ifndef RF_WIRE_H
 #define RF_WIRE_H
 
-#include "util/reason.h"
-#include <stdbool.h>
+#include "terms.h"
 #include <stddef.h>
-#include <stdint.h>
 
 /*	client                          server
  *	HELLO     what I want       →   agree on terms, make regions
@@ -55,45 +53,6 @@ enum rf__refusal {
 	RF__REFUSAL_OTHER = 6        /* -ECONNABORTED: any other errno, any code not known here */
 };
 
-/* Rings of a channel, in the order in which descriptors travel. */
-enum rf__way { RF__UP /* client to server */, RF__DOWN /* server to client */, RF__WAYS };
-
-/* Feature bits that exist: none yet. A peer that requires another one is refused, one that wants
- * another one does not get it. A bit is agreed on when both ends require or want it. */
-#define RF__FEATURES UINT64_C(0)
-
-/* The size of a ring when neither end has a wish and both allow it. */
-#define RF__RING_DEFAULT (UINT64_C(4) << 20)
-
-/* Doorbells an end would accept: bit n is number n of enum rf_doorbell. */
-#define RF__BELL_EVENTFD (1u << 1)
-#define RF__BELL_SOCKET  (1u << 2)
-
-/* How the barrier of a sleeper works: in HELLO a mask (bit n is number n), in WELCOME the number.
- * Only this one exists and is accepted; number 2 is kept for the asymmetric one. */
-#define RF__FENCE_SEQ_CST 1u
-
-/* What one end wants: its options, defaults filled in, and what it found out about the peer. */
-struct rf__wish {
-	uint64_t required, wanted; /* feature bits */
-	uint64_t ring_bytes;       /* 0: no wish */
-	uint64_t max_ring_bytes; /* never 0; a wish that exceeds it once rounded up cannot be met */
-	uint32_t kind;           /* enum rf_kind */
-	uint32_t direction; /* of enum rf_direction, seen from this end; 0: what the other names */
-	uint32_t doorbells; /* RF__BELL_…: acceptable here */
-	uint32_t page_bytes;
-	bool listened; /* server: it called listen(2) itself, so that a client's pidfd is of it */
-};
-
-/* What both ends agreed on; from here on geometry is private memory. */
-struct rf__terms {
-	uint64_t features;
-	uint64_t area_bytes[RF__WAYS]; /* 0: no such ring; else a power of two, at least a page */
-	uint32_t kind;
-	uint32_t doorbell; /* enum rf_doorbell, never AUTO */
-	bool listened;     /* the server's */
-};
-
 enum rf__wire_state {
 	RF__WIRE_WAIT,   /* for a message of the peer */
 	RF__WIRE_SEND,   /* rf__wire_output() has a message */
@@ -136,9 +95,5 @@ void rf__wire_done(struct rf__wire *wire);
 /* We refuse: a negative errno and a sentence, which the peer gets, too (wire->reason.text may be
  * that sentence). There is one REFUSE to send then. Does nothing once it is over or OPEN. */
 void rf__wire_refuse(struct rf__wire *wire, int error, const char *sentence);
-
-/* How many descriptors terms imply: per ring the producer's and the consumer's region, and with
- * eventfd doorbells the consumer's and the producer's bell. */
-unsigned rf__terms_fds(const struct rf__terms *terms);
 
 #endif

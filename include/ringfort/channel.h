@@ -48,8 +48,8 @@ enum rf_events { RF_DATA = 1, RF_SPACE = 2 };
 RF_EXPORT int rf_channel_fd(struct rf_channel *channel);
 
 /* Takes in what made the descriptor readable; then try the halves with deadline 0. Never waits.
- * 0; -EPIPE: the peer is gone (the receiving half may still have records); -EPROTO; -EBADF;
- * -EINVAL. */
+ * 0; -EPIPE: the peer is gone (the receiving half may still have records), or the
+ * channel was stopped; -EPROTO; -EBADF; -EINVAL. */
 RF_EXPORT int rf_channel_process(struct rf_channel *channel);
 
 /* Before the caller sleeps on the descriptor: asks the peer for a kick on data (RF_DATA), on

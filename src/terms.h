@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/* The terms of a channel: what the ends want, what the server makes of it, and what the client
+ * accepts as an answer. Judgement only: messages are wire.c's. No system call, no clock, no
+ * allocation. */
+#ifndef RF_TERMS_H
+#define RF_TERMS_H
+
+#include "util/reason.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Rings of a channel, in the order in which descriptors travel. */
+enum rf__way { RF__UP /* client to server */, RF__DOWN /* server to client */, RF__WAYS };
+
+/* Feature bits that exist: none yet. A peer that requires another one is refused, one that wants
+ * another one does not get it. A bit is agreed on when both ends require or want it. */
+#define RF__FEATURES UINT64_C(0)
+
+/* The size of a ring when neither end has a wish and both allow it. */
+#define RF__RING_DEFAULT (UINT64_C(4) << 20)
+
+/* Doorbells an end would accept: bit n is number n of enum rf_doorbell. */
+#define RF__BELL_EVENTFD (1u << 1)
+#define RF__BELL_SOCKET  (1u << 2)
+
+/* How the barrier of a sleeper works: in HELLO a mask (bit n is number n), in WELCOME the number.
+ * Only this one exists and is accepted; number 2 is kept for the asymmetric one. */
+#define RF__FENCE_SEQ_CST 1u
+
+/* What one end wants: its options, defaults filled in, and what it found out about the peer. */
+struct rf__wish {
+	uint64_t required, wanted; /* feature bits */
+	uint64_t ring_bytes;       /* 0: no wish */
+	uint64_t max_ring_bytes; /* never 0; a wish that exceeds it once rounded up cannot be met */
+	uint32_t kind;           /* enum rf_kind */
+	uint32_t direction; /* of enum rf_direction, seen from this end; 0: what the other names */
+	uint32_t doorbells; /* RF__BELL_…: acceptable here */
+	uint32_t page_bytes;
+	bool listened; /* server: it called listen(2) itself, so that a client's pidfd is of it */
+};
+
+/* What both ends agreed on; from here on geometry is private memory. */
+struct rf__terms {
+	uint64_t features;
+	uint64_t area_bytes[RF__WAYS]; /* 0: no such ring; else a power of two, at least a page */
+	uint32_t kind;
+	uint32_t doorbell; /* enum rf_doorbell, never AUTO */
+	bool listened;     /* the server's */
+};
+
+/* What a HELLO says: the client's wish, directions seen from the client. */
+struct rf__hello {
+	struct rf__wish wish;
+	uint32_t fences; /* a mask */
+	bool typed;      /* it names a type or an element size */
+};
+
+/* What a WELCOME says. */
+struct rf__welcome {
+	struct rf__terms terms;
+	uint32_t listened, fence, page_bytes, n_fds; /* listened: 0 or 1 */
+};
+
+/* The server's terms for a client, from its own wish. 0; -ENOTSUP: no common ground, and reason
+ * names client and server, because both ends print it. */
+int rf__terms_agree(const struct rf__wish *server, const struct rf__hello *client,
+	struct rf__terms *ret_terms, struct rf__reason *reason);
+
+/* The client believes no term before it has compared it with its own wish: a server may lie.
+ * Which of the terms is not fine, or NULL. The number of descriptors is the caller's to compare. */
+const char *rf__terms_lie(const struct rf__wish *client, const struct rf__welcome *welcome);
+
+/* How many descriptors terms imply: per ring the producer's and the consumer's region, and with
+ * eventfd doorbells the consumer's and the producer's bell. */
+unsigned rf__terms_fds(const struct rf__terms *terms);
+
+#endif
