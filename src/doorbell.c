@@ -136,7 +136,7 @@ static int kick_socket(struct rf__bell *bell)
 }
 
 /* A full socket (EAGAIN) means that wake-ups are pending already. */
-static void kick(struct rf__bell *bell)
+void rf__bell_kick(struct rf__bell *bell)
 {
 	int r;
 
@@ -150,16 +150,6 @@ static void kick(struct rf__bell *bell)
 		rf__count(&bell->stats.kicks_owed, 1);
 	if (r == -EPIPE || r == -ECONNRESET)
 		rf__link_set(bell->link, RF__GONE);
-}
-
-void rf__bell_kick_if_due(struct rf__bell *bell)
-{
-	bool *due = bell->tx ? &bell->tx->kick_due : &bell->rx->kick_due;
-
-	if (*due || bell->owed) {
-		*due = false;
-		kick(bell);
-	}
 }
 
 /* Taking in kicks, hang-ups and exits */
@@ -297,12 +287,14 @@ void rf__bell_check_alive(struct rf__bell *bell, uint64_t now_ns)
 
 /* Waiting */
 
-/* A producer that waits for room would wait for ever if what it committed were not there to be
- * taken. */
+/* What the peer may be waiting for goes out before this half waits, or both wait for ever: what was
+ * committed, what was given back. */
 static void flush(struct rf__bell *bell)
 {
 	if (bell->tx)
 		rf__ring_tx_publish(bell->tx);
+	else
+		rf__ring_rx_flush(bell->rx);
 	rf__bell_kick_if_due(bell);
 }
 
@@ -417,13 +409,10 @@ int rf__bell_wait(struct rf__bell *bell, struct rf__wait *wait, size_t len, uint
 	return 0;
 }
 
-void rf__bell_found(struct rf__bell *bell, const struct rf__wait *wait)
+void rf__bell_learn(struct rf__bell *bell, const struct rf__wait *wait)
 {
-	uint64_t took, most = bell->link->spin_ns;
+	uint64_t took = rf__now() - wait->begun_ns, most = bell->link->spin_ns;
 
-	if (!wait->begun_ns)
-		return;
-	took = rf__now() - wait->begun_ns;
 	if (took >= most)
 		bell->spin_ns /= 2;
 	else if (bell->spin_ns < 2 * took)

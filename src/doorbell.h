@@ -86,16 +86,26 @@ void rf__bell_close(struct rf__bell *bell);
  * the flags. */
 int rf__bell_wait(struct rf__bell *bell, struct rf__wait *wait, size_t len, uint64_t deadline_ns);
 
-/* The wait is over with something found: the next one spins accordingly. */
-void rf__bell_found(struct rf__bell *bell, const struct rf__wait *wait);
+/* A wait that began is over with something found: the next one spins accordingly. */
+void rf__bell_learn(struct rf__bell *bell, const struct rf__wait *wait);
 
 /* Asks for a kick and looks again. 1: there is something; 0: sleep, until *ret_until_ns at the
  * latest. Also kicks what arming gave back. */
 int rf__bell_arm(struct rf__bell *bell, size_t len, uint64_t *ret_until_ns);
 
-/* Kicks if the ring says so, and pays what is owed. Called after everything that moves a
- * position. */
-void rf__bell_kick_if_due(struct rf__bell *bell);
+/* Rings the peer's bell; owed when the kernel has no memory for it. */
+void rf__bell_kick(struct rf__bell *bell);
+
+/* Kicks if the ring says so, and pays what is owed. Called after everything that moves a position. */
+static inline void rf__bell_kick_if_due(struct rf__bell *bell)
+{
+	bool *due = bell->tx ? &bell->tx->kick_due : &bell->rx->kick_due;
+
+	if (*due || bell->owed) {
+		*due = false;
+		rf__bell_kick(bell);
+	}
+}
 
 /* Where nothing else would tell: a peer that made no progress for a tenth of a second is looked
  * after with one system call. */

@@ -73,11 +73,24 @@ static struct pending *free_place(struct rf_listener *l)
 	return NULL;
 }
 
-static void end_pending(struct rf_listener *l, struct pending *p)
+/* A socket that stays readable while nothing can be accepted would make every loop spin. */
+static void pause_listening(struct rf_listener *l, bool pause, uint64_t until_ns)
 {
-	epoll_ctl(l->epoll, EPOLL_CTL_DEL, p->handshake.channel->link.sock, NULL);
-	rf__handshake_end(&p->handshake);
+	struct epoll_event event = {.events = pause ? 0u : EPOLLIN, .data.u32 = SOURCE_LISTEN};
+
+	l->paused_until_ns = until_ns;
+	if (l->paused != pause)
+		epoll_ctl(l->epoll, EPOLL_CTL_MOD, l->sock, &event);
+	l->paused = pause;
+}
+
+/* The socket leaves the listener's care; its place is free for whoever waits to be accepted. */
+static void leave(struct rf_listener *l, struct rf_channel *channel)
+{
+	epoll_ctl(l->epoll, EPOLL_CTL_DEL, channel->link.sock, NULL);
 	rf__count(&l->handshakes, (uint64_t)-1);
+	if (l->paused && !l->paused_until_ns)
+		pause_listening(l, false, 0);
 }
 
 /* error is why it ended without a channel. */
@@ -85,7 +98,8 @@ static int give_up(struct rf_listener *l, struct pending *p, int error)
 {
 	l->reason = p->handshake.wire.reason;
 	rf__count(error == -EPERM || error == -ENOTSUP ? &l->refused : &l->failed, 1);
-	end_pending(l, p);
+	leave(l, p->handshake.channel);
+	rf__handshake_end(&p->handshake);
 	return error;
 }
 
@@ -99,9 +113,8 @@ static int step(struct rf_listener *l, struct pending *p, struct rf_channel **re
 		return give_up(l, p, r);
 	if (r != RF__HANDSHAKE_OPEN)
 		return 0;
-	epoll_ctl(l->epoll, EPOLL_CTL_DEL, p->handshake.channel->link.sock, NULL);
 	*ret_channel = rf__handshake_take(&p->handshake);
-	rf__count(&l->handshakes, (uint64_t)-1);
+	leave(l, *ret_channel);
 	rf__count(&l->accepted, 1);
 	return 1;
 }
@@ -147,17 +160,6 @@ static int begin(struct rf_listener *l, int sock, enum rf__origin origin, uint64
 }
 
 /* The listening socket */
-
-/* A socket that stays readable while nothing can be accepted would make every loop spin. */
-static void pause_listening(struct rf_listener *l, bool pause, uint64_t until_ns)
-{
-	struct epoll_event event = {.events = pause ? 0u : EPOLLIN, .data.u32 = SOURCE_LISTEN};
-
-	l->paused_until_ns = until_ns;
-	if (l->paused != pause)
-		epoll_ctl(l->epoll, EPOLL_CTL_MOD, l->sock, &event);
-	l->paused = pause;
-}
 
 static bool is_passing(int error)
 {

@@ -82,7 +82,7 @@ static void reserve_one(struct rf__ring_tx *tx, size_t len, struct rf_buffer *re
 int rf__ring_tx_reserve(
 	struct rf__ring_tx *tx, size_t len, struct rf_buffer *ret_buffers, unsigned max)
 {
-	uint64_t each = rf__record_bytes(len), fit;
+	uint64_t each = rf__record_bytes(len);
 	unsigned slots = RF_RESERVED_MAX - (tx->waiting_end - tx->waiting_first), n;
 
 	if (tx->breach)
@@ -93,31 +93,28 @@ int rf__ring_tx_reserve(
 		return -EMSGSIZE;
 	if (tx_room(tx) < each && tx_refresh(tx) < 0)
 		return -EPROTO;
-	fit = tx_room(tx) / each;
-	if (!fit)
+	if (tx_room(tx) < each)
 		return -EAGAIN;
 	if (max > slots)
 		max = slots;
-	if (max > fit)
-		max = (unsigned)fit;
-	for (n = 0; n < max; n++)
+	for (n = 0; n < max && tx_room(tx) >= each; n++)
 		reserve_one(tx, len, &ret_buffers[n]);
 	return (int)n;
 }
 
-/* Reservations wait in the order of their positions. */
+/* Reservations wait in the order of their positions; nearly always it is the first. */
 static struct rf__reservation *find_open(struct rf__ring_tx *tx, uint64_t id)
 {
 	uint32_t low = tx->waiting_first, high = tx->waiting_end;
+	struct rf__reservation *first = waiting_at(tx, low);
 
 	while (low != high) {
-		uint32_t middle = low + (high - low) / 2;
+		uint32_t middle = first->position == id ? low : low + (high - low) / 2;
 		struct rf__reservation *r = waiting_at(tx, middle);
 
 		if (r->position == id)
 			return r->committed ? NULL : r;
-		if (id - waiting_at(tx, tx->waiting_first)->position <
-			r->position - waiting_at(tx, tx->waiting_first)->position)
+		if (id - first->position < r->position - first->position)
 			high = middle;
 		else
 			low = middle + 1;
@@ -386,6 +383,11 @@ int rf__ring_rx_release(struct rf__ring_rx *rx, uint64_t id)
 	pass_gaps(rx);
 	give_back(rx, false);
 	return 0;
+}
+
+void rf__ring_rx_flush(struct rf__ring_rx *rx)
+{
+	give_back(rx, true);
 }
 
 void rf__ring_rx_rewind(struct rf__ring_rx *rx)

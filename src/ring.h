@@ -110,6 +110,9 @@ int rf__ring_rx_borrow(struct rf__ring_rx *rx, struct rf_message *ret_messages, 
  * broken ring, too. */
 int rf__ring_rx_release(struct rf__ring_rx *rx, uint64_t id);
 
+/* Stores the head if anything was given back since: before a wait, of whatever kind. */
+void rf__ring_rx_flush(struct rf__ring_rx *rx);
+
 /* Gives the record just borrowed back unread, where nothing else is lent: it is the next one
  * again. */
 void rf__ring_rx_rewind(struct rf__ring_rx *rx);

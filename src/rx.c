@@ -23,17 +23,20 @@ static int borrow(
 	struct rf_rx *rx, uint64_t deadline_ns, struct rf_message *ret_messages, unsigned max)
 {
 	struct rf__wait wait = {0};
-	int r = check(rx);
+	int r;
 
-	while (r >= 0) {
+	while ((r = check(rx)) >= 0) {
 		r = look(rx, ret_messages, max);
 		if (r == -EPROTO)
 			return rf__link_break(&rx->half.channel->link, rx->ring.breach);
 		if (r != -EAGAIN) {
-			rf__bell_found(&rx->half.bell, &wait);
+			if (wait.begun_ns)
+				rf__bell_learn(&rx->half.bell, &wait);
 			return r;
 		}
 		r = rf__bell_wait(&rx->half.bell, &wait, 0, deadline_ns);
+		if (r < 0)
+			return r;
 	}
 	return r;
 }
@@ -83,9 +86,11 @@ int rf_rx_copy(struct rf_rx *rx, uint64_t deadline_ns, void *buffer, size_t size
 	struct rf_message *ret_message)
 {
 	struct rf_message message;
-	int n;
+	int n = check(rx);
 
-	if (rx && rf__ring_rx_lent(&rx->ring))
+	if (n < 0)
+		return n;
+	if (rf__ring_rx_lent(&rx->ring))
 		return -EINVAL;
 	n = borrow(rx, deadline_ns, &message, 1);
 	if (n <= 0)

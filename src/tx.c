@@ -29,17 +29,20 @@ static int reserve(struct rf_tx *tx, size_t len, uint64_t deadline_ns,
 	struct rf_buffer *ret_buffers, unsigned max)
 {
 	struct rf__wait wait = {0};
-	int r = check(tx);
+	int r;
 
-	while (r >= 0) {
+	while ((r = check(tx)) >= 0) {
 		if (is_gone(tx))
 			return -EPIPE;
 		r = rf__ring_tx_reserve(&tx->ring, len, ret_buffers, max);
 		if (r != -EAGAIN) {
-			rf__bell_found(&tx->half.bell, &wait);
+			if (wait.begun_ns)
+				rf__bell_learn(&tx->half.bell, &wait);
 			return settle(tx, r);
 		}
 		r = rf__bell_wait(&tx->half.bell, &wait, len, deadline_ns);
+		if (r < 0)
+			return r;
 	}
 	return r;
 }
@@ -139,8 +142,10 @@ int rf_tx_send(struct rf_tx *tx, const struct iovec *iov, int n, uint64_t deadli
 	struct rf_buffer buffer;
 	unsigned char *to;
 	size_t len;
-	int r, i;
+	int r = check(tx), i;
 
+	if (r < 0)
+		return r;
 	if (!gather_len(iov, n, &len))
 		return -EINVAL;
 	r = rf_tx_reserve(tx, len, deadline_ns, &buffer);
