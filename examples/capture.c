@@ -151,9 +151,15 @@ static int accept_encoder(struct capture *c)
 
 static int channel_error(const struct capture *c, int error)
 {
+	const char *reason = rf_channel_reason(c->channel);
+
 	if (cli_stopped)
 		return STATUS_OK;
-	cli_say("the channel failed: %s", rf_channel_reason(c->channel));
+	if (error == -EPIPE)
+		cli_say("the encoder went in mid-stream, after %" PRIu64 " frames: %s", c->sent,
+			reason);
+	else
+		cli_say("the channel failed after %" PRIu64 " frames: %s", c->sent, reason);
 	return cli_status(error);
 }
 

@@ -108,7 +108,8 @@ enum { CLI_DOORBELL = 1000, CLI_HELP, CLI_MAX_RING, CLI_TIMEOUT, CLI_UID, CLI_VE
 #define CLI_HELP_TEXT                                                                              \
 	"      --uid UID            admit this user, too, as the peer (a name or number; "         \
 	"repeatable)\n"                                                                            \
-	"      --timeout SECONDS    give up when the peer has not come by then; 0: never\n"        \
+	"      --timeout SECONDS    give up if the peer has not come by then [capture: 0, never; " \
+	"encode: 10]\n"                                                                            \
 	"      --doorbell KIND      auto, eventfd (the peer is trusted not to hang us) or "        \
 	"socket\n"                                                                                 \
 	"      --wait HOW           adaptive, spin or sleep\n"                                     \

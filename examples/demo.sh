@@ -73,7 +73,7 @@ start_encode() {
 finish() {
 	captured=0
 	encoded=0
-	wait "$encode" || encoded=$?
+	wait "$encode" 2>/dev/null || encoded=$?
 	wait "$capture" 2>/dev/null || captured=$?
 	pids=()
 }

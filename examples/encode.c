@@ -68,10 +68,17 @@ static void parse_options(struct encode *e, int argc, char **argv)
 
 static int channel_error(const struct encode *e, int error)
 {
+	const char *reason = rf_channel_reason(e->channel);
+
 	if (cli_stopped)
 		return STATUS_OK;
-	cli_say("after %" PRIu64 " frames the channel failed: %s", e->frames,
-		error == -ETIMEDOUT ? "timed out" : rf_channel_reason(e->channel));
+	if (error == -EPIPE)
+		cli_say("the capture went in mid-stream, after %" PRIu64 " frames: %s", e->frames,
+			reason);
+	else if (error == -ETIMEDOUT)
+		cli_say("the capture sends no header");
+	else
+		cli_say("the channel failed after %" PRIu64 " frames: %s", e->frames, reason);
 	return cli_status(error);
 }
 
@@ -211,7 +218,7 @@ static void show_progress(struct encode *e, uint64_t now_ns)
 	if (!isatty(STDERR_FILENO) || now_ns - e->shown_ns < 200000000)
 		return;
 	e->shown_ns = now_ns;
-	fprintf(stderr, "\r%" PRIu64 " frames, %.1f s ", e->frames,
+	fprintf(stderr, "%" PRIu64 " frames, %.1f s\r", e->frames,
 		(double)(now_ns - e->start_ns) / 1e9);
 }
 
@@ -246,12 +253,12 @@ static void print_summary(const struct encode *e)
 	double seconds = e->frames ? (double)(cli_now_ns() - e->start_ns) / 1e9 : 0;
 
 	rf_channel_stats(e->channel, &stats);
-	cli_say("%s%" PRIu64 " frames of %ux%u in %.2f s (%.1f fps)%s", e->shown_ns ? "\r" : "",
-		e->frames, e->format.width, e->format.height, seconds,
-		seconds > 0 ? (double)e->frames / seconds : 0, cli_stopped ? ", stopped" : "");
-	cli_say("waits for a frame: p50 %.3f ms, p99 %.3f ms, max %.3f ms",
-		(double)waits_percentile_ns(&e->waits, 50) / 1e6,
-		(double)waits_percentile_ns(&e->waits, 99) / 1e6, (double)e->waits.max_ns / 1e6);
+	cli_say("%" PRIu64 " frames of %ux%u in %.2f s (%.1f fps)%s", e->frames, e->format.width,
+		e->format.height, seconds, seconds > 0 ? (double)e->frames / seconds : 0,
+		cli_stopped ? ", stopped" : "");
+	cli_say("waits for a frame: p50 %.1f us, p99 %.1f us, max %.1f us",
+		(double)waits_percentile_ns(&e->waits, 50) / 1e3,
+		(double)waits_percentile_ns(&e->waits, 99) / 1e3, (double)e->waits.max_ns / 1e3);
 	cli_say("doorbell %s, %" PRIu64 " kicks, %" PRIu64 " sleeps",
 		stats.doorbell == RF_DOORBELL_EVENTFD ? "eventfd" : "socket", stats.rx.kicks,
 		stats.rx.sleeps);

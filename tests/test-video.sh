@@ -209,7 +209,7 @@ killed_capture_leaves_a_whole_file() {
 	signal KILL "$capture"
 	finish
 	ended killed_capture_leaves_a_whole_file 137 3 is_whole_ivf "$video/killed.ivf"
-	check killed_capture_is_told encode_says "the channel failed: "
+	check killed_capture_is_told encode_says "went in mid-stream"
 }
 
 killed_capture_leaves_whole_raw_frames() {
@@ -226,11 +226,11 @@ killed_capture_leaves_whole_raw_frames() {
 
 killed_encode_ends_capture() {
 	start_capture --size 320x180 --rate 100
-	start_encode --raw -o "$video/killed.y4m"
-	until_true is_larger "$video/killed.y4m" 100000
+	start_encode --raw -o "$video/left.y4m"
+	until_true is_larger "$video/left.y4m" 100000
 	signal KILL "$encode"
 	finish
-	ended killed_encode_ends_capture 3 137 capture_says "the channel failed: "
+	ended killed_encode_ends_capture 3 137 capture_says "went in mid-stream"
 }
 
 signals_end_both_in_good_order() {
@@ -241,8 +241,8 @@ signals_end_both_in_good_order() {
 	finish
 	ended sigterm_ends_the_stream_in_good_order 0 0 capture_says "until stopped"
 	start_capture --size 320x180 --rate 100
-	start_encode --raw -o "$video/stopped.y4m"
-	until_true is_larger "$video/stopped.y4m" 100000
+	start_encode --raw -o "$video/ended.y4m"
+	until_true is_larger "$video/ended.y4m" 100000
 	signal TERM "$encode"
 	finish
 	ended sigterm_ends_encode_in_good_order 3 0 encode_says ", stopped"
@@ -253,9 +253,9 @@ sigterm_ends_a_capture_whose_input_says_nothing() {
 	mkfifo "$video/fifo"
 	exec {input}<>"$video/fifo"
 	start_capture -i - <&"$input"
-	start_encode --raw -o "$video/stopped.y4m"
+	start_encode --raw -o "$video/quiet.y4m"
 	printf 'YUV4MPEG2 W2 H2 F25:1\nFRAME\n123456FRAME\n12' >&"$input"
-	until_true is_larger "$video/stopped.y4m" 30
+	until_true is_larger "$video/quiet.y4m" 30
 	signal TERM "$capture"
 	finish
 	exec {input}>&-
@@ -272,6 +272,12 @@ bad_input_is_told() {
 	transfer -i "$video/noise.y4m" --fast -- --raw -o "$video/raw.y4m"
 	ended noise_after_a_frame_is_told 1 0 capture_says "no frame 11 where it should begin"
 	check noise_after_a_frame_costs_no_frame same_samples "$video/source.y4m" "$video/raw.y4m"
+}
+
+full_disk_is_told() {
+	transfer --frames 3 --fast -- --raw -o /dev/full
+	check full_disk_ends_encode [ "$received" = 1 ]
+	check full_disk_is_told encode_says "cannot write /dev/full: No space left on device"
 }
 
 # refused_input NAME TEXT WHY: capture does not even listen
@@ -333,19 +339,20 @@ receive_prints_what_send_sends() {
 
 # Two users, neither of them root.
 other_users() {
-	chown 61000 "$scratch/run"
+	address=$scratch/others/video.sock
+	mkdir -m 755 "$scratch/others" && chown 61000 "$scratch/others"
 	as_capture=(setpriv --reuid 61000 --regid 61000 --clear-groups)
 	as_encode=(setpriv --reuid 61001 --regid 61001 --clear-groups)
 	transfer --frames 20 --fast --uid 61001 -- --raw -o - --uid 61000
 	ended users_that_name_each_other_pass_video 0 0 both_say "20 frames of 640x360"
-	start_capture --mode 666
+	start_capture --frames 20 --fast --mode 666
 	start_encode --raw -o - --uid 61000
 	wait "$encode"
 	signal TERM "$capture"
 	finish
 	ended capture_refuses_a_user_it_was_not_told_of 0 5 encode_says "cannot connect"
 	check capture_says_whom_it_refused capture_says "61001"
-	start_capture --uid 61001
+	start_capture --frames 20 --fast --uid 61001
 	start_encode --raw -o -
 	wait "$encode"
 	signal TERM "$capture"
@@ -378,6 +385,7 @@ killed_encode_ends_capture
 signals_end_both_in_good_order
 sigterm_ends_a_capture_whose_input_says_nothing
 bad_input_is_told
+full_disk_is_told
 capture_refuses_other_video
 exit_statuses_are_as_said
 encode_rejects_what_is_no_video
