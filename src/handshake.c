@@ -290,6 +290,8 @@ static int send_message(struct rf__handshake *h)
 	if (r >= 0)
 		r = rf__socket_send(h->channel->link.sock, message, len, fds, n);
 	close_fds(fds, n);
+	if (r == -EAGAIN)
+		r = -ENOBUFS; /* it reads nothing: we do not wait for that (threats C5) */
 	if (r == -EPIPE && h->wire.state == RF__WIRE_WAIT)
 		return 0;
 	if (r < 0 && h->wire.state != RF__WIRE_FAILED)

@@ -142,6 +142,14 @@ static void advance(struct rf__ring_tx *tx)
 				: waiting_at(tx, tx->waiting_first)->position;
 }
 
+/* The length in the header of a gap of so many bytes, which may be one more than a length can say. */
+static uint64_t gap_len(uint64_t bytes)
+{
+	uint64_t len = bytes - RF__HEADER;
+
+	return len < RF_RECORD_MAX ? len : RF_RECORD_MAX;
+}
+
 /* The newest reservation ends at `end` from now on; behind an older one a gap is left. */
 static void give_up(struct rf__ring_tx *tx, const struct rf__reservation *r, uint64_t end)
 {
@@ -150,7 +158,7 @@ static void give_up(struct rf__ring_tx *tx, const struct rf__reservation *r, uin
 	if (is_newest(tx, r))
 		tx->reserved = end;
 	else if (end != old_end)
-		put_header(tx, end, RF__SKIP | (old_end - end - RF__HEADER));
+		put_header(tx, end, RF__SKIP | gap_len(old_end - end));
 }
 
 int rf__ring_tx_commit(struct rf__ring_tx *tx, uint64_t id, size_t len, uint32_t tag)
@@ -352,21 +360,45 @@ static int nothing_there(const struct rf__ring_rx *rx)
 	return rx->closed ? 0 : -EPIPE;
 }
 
-int rf__ring_rx_borrow(struct rf__ring_rx *rx, struct rf_message *ret_messages, unsigned max)
+/* How many; tail is looked at once, when there is nothing left of what was seen before. */
+static int borrow_some(struct rf__ring_rx *rx, struct rf_message *ret_messages, unsigned max)
 {
 	unsigned n = 0, gaps = 0;
-	int r = 1;
+	bool looked = false;
+	int r;
+
+	while (n < max) {
+		if (rx->position == rx->tail) {
+			if (n || looked)
+				break;
+			if (rx_refresh(rx) < 0)
+				return -EPROTO;
+			looked = true;
+		}
+		r = borrow_one(rx, &gaps, &ret_messages[n]);
+		if (r < 0)
+			return r;
+		if (!r && rx->position != rx->tail)
+			break;
+		n += (unsigned)r;
+	}
+	return (int)n;
+}
+
+int rf__ring_rx_borrow(struct rf__ring_rx *rx, struct rf_message *ret_messages, unsigned max)
+{
+	uint64_t taken = rx->taken;
+	int n;
 
 	if (!max || max > INT32_MAX)
 		return -EINVAL;
-	if (rx->breach || (rx->position == rx->tail && rx_refresh(rx) < 0))
+	if (rx->breach)
 		return -EPROTO;
-	while (n < max && (r = borrow_one(rx, &gaps, &ret_messages[n])) > 0)
-		n++;
-	if (r < 0)
-		return r;
+	n = borrow_some(rx, ret_messages, max);
+	if (n < 0)
+		rx->taken = taken; /* those before the breach are not handed out */
 	if (n)
-		return (int)n;
+		return n;
 	pass_gaps(rx);
 	give_back(rx, false);
 	return nothing_there(rx);
@@ -376,8 +408,7 @@ int rf__ring_rx_release(struct rf__ring_rx *rx, uint64_t id)
 {
 	uint64_t bytes = id >> 32 << 3;
 
-	if (rx->released == rx->taken || bytes > rx->taken - rx->released ||
-		id != make_id(rx->released, bytes))
+	if (!bytes || bytes > rx->taken - rx->released || id != make_id(rx->released, bytes))
 		return -EINVAL;
 	rx->released += bytes;
 	pass_gaps(rx);

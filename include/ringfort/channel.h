@@ -28,10 +28,12 @@ struct rf_channel;
  * handshake with a listener that is there then has 5 seconds.
  * The descriptor of "fd:N" is taken over on success only. options may be NULL. The channel is
  * released with rf_channel_close().
- * 0; -ETIMEDOUT; -ENOENT, -ECONNREFUSED: nobody listens (deadline 0); -EPERM: refused by policy,
- * ours or theirs, or wrong seals; -EBADMSG: not a ringfort handshake; -ENOBUFS: quota; -ENOTSUP:
- * no common ground; -EPIPE: the listener hung up; -EINVAL, -ENAMETOOLONG: address or options;
- * other errnos of the kernel. rf_reason() tells more. */
+ * 0; -ETIMEDOUT; -ENOENT, -ECONNREFUSED, -EAGAIN: nobody listens, or its queue is full (deadline
+ * 0);
+ * -EPERM: refused by policy, ours or theirs, or wrong seals; -EBADMSG: not a ringfort handshake;
+ * -ENOBUFS: quota; -ENOTSUP: no common ground; -ECONNABORTED: refused for another reason;
+ * -EPIPE: the listener hung up; -EINVAL, -ENAMETOOLONG: address or options; other errnos of the
+ * kernel. rf_reason() tells more. */
 RF_EXPORT int rf_connect(const char *address, const struct rf_options *options,
 	uint64_t deadline_ns, struct rf_channel **ret_channel);
 
@@ -106,8 +108,9 @@ struct rf_stats {
 /* Fills *stats, as far as stats->size reaches. 0; -EINVAL. */
 RF_EXPORT int rf_channel_stats(struct rf_channel *channel, struct rf_stats *stats);
 
-/* Why the channel failed, as a sentence without a full stop; "" while it has not. Lives as long
- * as the channel. */
+/* Why the channel does not go on, as a sentence without a full stop: a breach, that the peer is
+ * gone (also after an orderly end), that it was stopped; "" while it does. Lives as long as the
+ * channel. */
 RF_EXPORT const char *rf_channel_reason(struct rf_channel *channel);
 
 /* Closes the channel; NULL is fine. The peer's receiver gets what was published, then -EPIPE

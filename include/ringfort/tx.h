@@ -16,10 +16,10 @@ extern "C" {
  * another thread than the one that uses the receiving half. rf_channel_stop() ends a wait from
  * any thread.
  *
- * Errors that all of them share: -EPIPE: the peer is gone or the channel was stopped; -EPROTO:
- * the peer broke the protocol, for good;
- * -EBADF: the channel was made before a fork, by the parent; -EINVAL: the caller's mistake, a
- * NULL tx among them. */
+ * Errors that all of them share: -EPIPE: the peer is gone, or a call that would have to wait found
+ * the channel stopped; -EPROTO: the peer broke the protocol, for good; -EBADF: the channel was made
+ * before a fork, by the parent; -EINVAL: the caller's mistake, a NULL tx among them. The first time
+ * a half sleeps it makes an epoll(7): then errnos of epoll_create1(2) are possible as well. */
 struct rf_tx;
 
 /* Reserves len bytes (0 is fine) in the ring and describes them in *ret_buffer; waits for room
@@ -52,9 +52,10 @@ RF_EXPORT int rf_tx_commit_span(struct rf_tx *tx, const struct rf_buffer *buffer
 RF_EXPORT int rf_tx_cancel(struct rf_tx *tx, const struct rf_buffer *buffer);
 
 /* Makes what is committed visible to the receiver, up to the oldest reservation still open, and
- * wakes it if it sleeps: release ordering, everything written before is seen. At most one system
- * call, none while the receiver is awake. Nothing to publish is fine.
- * 0; -EPIPE; -EPROTO; -EBADF; -EINVAL. */
+ * wakes it if it sleeps: release ordering, everything written before is seen. One system call to
+ * wake it, none while it is awake; one now and then to see whether it is still there, when it made
+ * no progress for a tenth of a second. Nothing to publish is fine.
+ * 0; -EPIPE: the peer is gone; -EPROTO; -EBADF; -EINVAL. */
 RF_EXPORT int rf_tx_publish(struct rf_tx *tx);
 
 /* Sends one record gathered from n parts: reserve, copy, commit and publish in one. All or
