@@ -120,23 +120,23 @@ void rf__link_stop(struct rf__link *link)
 	errno = saved;
 }
 
-static int kick_eventfd(struct rf__bell *bell)
+static int kick_eventfd(const struct rf__bell *bell)
 {
 	uint64_t nothing = 0;
 
 	return write(bell->peer, &nothing, sizeof(nothing)) < 0 ? -errno : 0;
 }
 
-static int kick_socket(struct rf__bell *bell)
+static int kick_socket(const struct rf__bell *bell)
 {
 	unsigned char kick = bell->tx ? WAKE_CONSUMER : WAKE_PRODUCER;
+	ssize_t n = send(bell->link->sock, &kick, sizeof(kick), MSG_DONTWAIT | MSG_NOSIGNAL);
 
-	return send(bell->link->sock, &kick, sizeof(kick), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno
-											    : 0;
+	return n < 0 ? -errno : 0;
 }
 
-/* A full socket (EAGAIN) means that wake-ups are pending already. */
-void rf__bell_kick(struct rf__bell *bell)
+/* A full socket (EAGAIN) means that wake-ups are pending already. false: the kernel has no memory. */
+static bool kick(const struct rf__bell *bell)
 {
 	int r;
 
@@ -144,12 +144,26 @@ void rf__bell_kick(struct rf__bell *bell)
 		r = bell->link->doorbell == RF_DOORBELL_EVENTFD ? kick_eventfd(bell)
 								: kick_socket(bell);
 	} while (r == -EINTR);
-	rf__count(&bell->stats.kicks, 1);
-	bell->owed = r == -ENOBUFS || r == -ENOMEM;
-	if (bell->owed)
-		rf__count(&bell->stats.kicks_owed, 1);
 	if (r == -EPIPE || r == -ECONNRESET)
 		rf__link_set(bell->link, RF__GONE);
+	return r != -ENOBUFS && r != -ENOMEM;
+}
+
+void rf__bell_pay(struct rf__bell *self)
+{
+	struct rf__link *link = self->link;
+	uint32_t owed = __atomic_exchange_n(&link->owed, 0, __ATOMIC_ACQ_REL);
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		if (!(owed & 1u << i))
+			continue;
+		rf__count(&self->stats.kicks, 1);
+		if (kick(link->bells[i]))
+			continue;
+		rf__count(&self->stats.kicks_owed, 1);
+		__atomic_fetch_or(&link->owed, 1u << i, __ATOMIC_ACQ_REL);
+	}
 }
 
 /* Taking in kicks, hang-ups and exits */
@@ -305,7 +319,7 @@ int rf__bell_arm(struct rf__bell *bell, size_t len, uint64_t *ret_until_ns)
 	flush(bell);
 	r = bell->tx ? rf__ring_tx_arm(bell->tx, len) : rf__ring_rx_arm(bell->rx);
 	rf__bell_kick_if_due(bell);
-	*ret_until_ns = bell->owed ? rf__later(rf__now(), OWED_NS) : RF_FOREVER;
+	*ret_until_ns = rf__bell_owes(bell) ? rf__later(rf__now(), OWED_NS) : RF_FOREVER;
 	return r;
 }
 
@@ -350,8 +364,8 @@ static int sleep_once(
 	uint64_t until;
 	int r = 0;
 
-	if (bell->epoll < 0 && (r = make_epoll(bell)) < 0)
-		return r;
+	if (bell->epoll < 0)
+		return make_epoll(bell); /* which may have taken in what this half waits for */
 	if (wait->woken)
 		rf__count(&bell->stats.idle_wakeups, 1);
 	wait->woken = false;

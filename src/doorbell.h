@@ -30,6 +30,7 @@ struct rf__link {
 	uint64_t spin_ns;   /* the longest spin */
 	uint32_t flags;     /* of enum rf__link_flags; only ever set */
 	const char *broken; /* why BROKEN; static */
+	uint32_t owed; /* atomic; bit i: a kick of bells[i] is due, or failed for lack of memory */
 	struct rf__bell *bells[2];
 };
 
@@ -50,7 +51,6 @@ struct rf__bell {
 	int wake;  /* eventfd of our own: stop, and kicks that the other half's thread has read */
 	int epoll; /* what this half blocks in; -1 until it first does */
 	uint32_t asleep;            /* atomic: between arming and coming back */
-	bool owed;                  /* a kick failed for lack of memory */
 	uint64_t spin_ns;           /* how long to spin: follows what the last waits were like */
 	uint64_t alive_ns;          /* when the peer was last known to be there, */
 	uint64_t alive_at;          /* and the position it had got to */
@@ -93,18 +93,26 @@ void rf__bell_learn(struct rf__bell *bell, const struct rf__wait *wait);
  * latest. Also kicks what arming gave back. */
 int rf__bell_arm(struct rf__bell *bell, size_t len, uint64_t *ret_until_ns);
 
-/* Rings the peer's bell; owed when the kernel has no memory for it. */
-void rf__bell_kick(struct rf__bell *bell);
+/* Makes the kicks that are owed, of either half: the other may be asleep, waiting for what the kick
+ * would bring. What fails for lack of memory stays owed. The figures are self's. */
+void rf__bell_pay(struct rf__bell *self);
 
-/* Kicks if the ring says so, and pays what is owed. Called after everything that moves a position. */
+static inline bool rf__bell_owes(const struct rf__bell *bell)
+{
+	return __atomic_load_n(&bell->link->owed, __ATOMIC_ACQUIRE);
+}
+
+/* Kicks if the ring says so. Called after everything that moves a position. */
 static inline void rf__bell_kick_if_due(struct rf__bell *bell)
 {
 	bool *due = bell->tx ? &bell->tx->kick_due : &bell->rx->kick_due;
 
-	if (*due || bell->owed) {
+	if (*due) {
 		*due = false;
-		rf__bell_kick(bell);
+		__atomic_fetch_or(&bell->link->owed, bell->tx ? 1u : 2u, __ATOMIC_ACQ_REL);
 	}
+	if (rf__bell_owes(bell))
+		rf__bell_pay(bell);
 }
 
 /* Where nothing else would tell: a peer that made no progress for a tenth of a second is looked

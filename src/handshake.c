@@ -138,7 +138,7 @@ static int lend(struct rf__half *half, const int *place, struct rf__reason *reas
 		return rf__region_lend(&half->own, RF__READ_ONLY, reason);
 	if (place == &half->peer.fd)
 		return rf__region_lend(&half->peer, RF__READ_WRITE, reason);
-	return fcntl(*place, F_DUPFD_CLOEXEC, 0);
+	return rf__socket_duplicate(*place, reason);
 }
 
 /* How many descriptors are in fds then. On failure those that are there are still to be closed. */

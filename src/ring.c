@@ -227,10 +227,10 @@ int rf__ring_tx_arm(struct rf__ring_tx *tx, size_t len)
 	return tx_room(tx) >= each;
 }
 
-/* A head that was seen is never crossed again. */
+/* No head that the consumer may be about to store starts out from as far back as that. */
 void rf__ring_tx_disarm(struct rf__ring_tx *tx)
 {
-	rf__store_relaxed(&tx->own->space_want, tx->head);
+	rf__store_relaxed(&tx->own->space_want, tx->head - tx->capacity);
 }
 
 unsigned rf__ring_tx_open(const struct rf__ring_tx *tx)
@@ -447,8 +447,9 @@ int rf__ring_rx_arm(struct rf__ring_rx *rx)
 	return rx->position != rx->tail || rx->final;
 }
 
-/* A tail that was seen is never crossed again. */
+/* No tail that the producer may be about to store starts out from as far back as that: the one that
+ * was seen last may not have looked at the want yet. */
 void rf__ring_rx_disarm(struct rf__ring_rx *rx)
 {
-	rf__store_relaxed(&rx->own->data_want, rx->tail);
+	rf__store_relaxed(&rx->own->data_want, rx->tail - rx->capacity);
 }
