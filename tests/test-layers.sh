@@ -11,13 +11,13 @@ layer_of() {
 	check | reason | fd | clock | version) echo 0 ;;
 	region | identity | address | generation | ring | ring-layout) echo 1 ;;
 	doorbell | path | socket) echo 2 ;;
-	wire | channel | connect | handshake | listener | options | tx | rx) echo 3 ;;
+	wire | codec | terms | channel | connect | handshake | listener | options | tx | rx) echo 3 ;;
 	*) echo none ;;
 	esac
 }
 
 is_pure() {
-	case $1 in ring | ring-layout | wire | check) return 0 ;; esac
+	case $1 in ring | ring-layout | wire | codec | terms | check) return 0 ;; esac
 	return 1
 }
 

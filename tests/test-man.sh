@@ -122,6 +122,16 @@ every_row_has_a_test() {
 	END { finish(); exit bad }' "$security"
 }
 
+rows() {
+	sed -n 's/^\.It Sy \(\\&\)\{0,1\}\([PMDC][0-9][0-9]*\)$/\2/p' "$security" | tr PMDC pmdc | sort -u
+}
+
+every_tested_threat_has_a_row() {
+	local missing
+	missing=$(comm -13 <(rows) <(tests_that_exist | sed 's/_.*//' | sort -u))
+	[ -z "$missing" ] || { echo "tested, but without a row: $missing"; return 1; }
+}
+
 need mandoc command -v mandoc
 for page in "${pages[@]}"; do
 	check "${page##*/} is clean mdoc" lint "$page"
@@ -150,4 +160,5 @@ for name in send receive; do
 done
 check "every test that ringfort-security(7) names exists" every_named_test_exists
 check "every threat in ringfort-security(7) has a test" every_row_has_a_test
+check "every threat that has a test is in ringfort-security(7)" every_tested_threat_has_a_row
 done_testing

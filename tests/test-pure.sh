@@ -5,7 +5,7 @@
 # shellcheck source=tests/support.sh
 . "$(dirname "$0")/support.sh"
 
-pure="ring wire util/reason"
+pure="ring wire codec terms util/reason"
 read -ra nm <<<"${NM:-nm}" # it may have options
 
 object_of() {
