@@ -24,7 +24,7 @@ struct figure {
 	enum mode mode;
 	enum way way;
 	struct samples samples[PLACEMENTS];
-	unsigned dropped; /* samples during which the processors moved */
+	unsigned dropped; /* samples during which the processors moved, or others had them */
 	double last;      /* messages per second: how long the next sample has to be */
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the messages hold: every byte is written by the producer and read by the consumer, in the
- * same way for every transport. Message s consists of the 64-bit words s, s + 1, s + 2 and so on. */
+ * same way for every transport. Message s consists of the 64-bit words s, s + 1 and so on. */
 #ifndef BENCH_PAYLOAD_H
 #define BENCH_PAYLOAD_H
 

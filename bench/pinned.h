@@ -10,10 +10,12 @@
 
 /* Where the two processors stand to each other: they move under a hypervisor, and what can be
  * measured moves with them. */
-enum placement { NEAR, FAR, PLACEMENTS };
+enum placement { NEAR, FAR, PLACEMENTS, CROWDED = PLACEMENTS };
 
-/* A round trip of a cache line that is faster than this is between processors that share a cache. */
+/* A round trip of a cache line that is faster than NEAR_NS is between processors that share a
+ * cache; one that is slower than FAR_NS says that others had the processors. */
 #define NEAR_NS 200
+#define FAR_NS  1000
 
 struct pinned {
 	struct pinned_page *page;

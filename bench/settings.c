@@ -16,7 +16,7 @@ static const char help[] =
 	"Messages and bytes per second between two pinned processes: ringfort beside a unix\n"
 	"stream socket, in alternation. The producer writes every byte, the consumer reads every\n"
 	"byte. Samples are told apart by whether the two processors share a cache (near) or not\n"
-	"(far); those during which that changed are dropped.\n"
+	"(far); those during which that changed, or others had the processors, are dropped.\n"
 	"\n"
 	"      --cpus A,B        the producer's and the consumer's processor [0,1]\n"
 	"      --sizes N,...     bytes of a message, multiples of 8 [64,1024,65536,3145728]\n"

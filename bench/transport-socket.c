@@ -61,7 +61,7 @@ static int read_more(int fd, unsigned char *buffer, size_t most, size_t *have)
 	return 0;
 }
 
-/* Adds up the whole messages at the front and moves the rest there. How many they were; -EBADMSG. */
+/* Adds up the whole messages at the front and moves the rest there. How many; -EBADMSG. */
 static int take(unsigned char *buffer, size_t size, size_t *have, uint64_t *sum)
 {
 	size_t at = 0;

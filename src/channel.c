@@ -99,6 +99,18 @@ static int state_of(const struct rf_channel *channel)
 	return flags ? -EPIPE : 0;
 }
 
+/* Events after which neither ring was found to have moved were for nothing. */
+static void count_storm(struct rf_channel *channel)
+{
+	uint64_t moved = channel->tx.ring.head + channel->rx.ring.tail;
+
+	if (moved == channel->moved)
+		rf__storm_count(&channel->link.storm, &channel->link, NULL, channel->epoll);
+	else
+		channel->link.storm.poll_ns = 0;
+	channel->moved = moved;
+}
+
 int rf_channel_process(struct rf_channel *channel)
 {
 	static const struct timespec at_once;
@@ -114,6 +126,8 @@ int rf_channel_process(struct rf_channel *channel)
 		r = rf__link_harvest(&channel->link, NULL, channel->epoll, &at_once);
 	else
 		rf__link_check_alive(&channel->link);
+	if (r > 0)
+		count_storm(channel);
 	return r < 0 ? r : state_of(channel);
 }
 
@@ -149,7 +163,9 @@ int rf_channel_arm(struct rf_channel *channel, unsigned events, size_t len, uint
 		return 1;
 	if (events & RF_SPACE && arm_half(&channel->tx.half, len, &until))
 		return 1;
-	*ret_until_ns = until;
+	*ret_until_ns = rf__storm_until(&channel->link.storm, &channel->link, NULL, channel->epoll);
+	if (until < *ret_until_ns)
+		*ret_until_ns = until;
 	return 0;
 }
 

@@ -35,6 +35,7 @@ struct rf_channel {
 	struct rf__generation generation;
 	struct rf__identity identity;
 	int epoll;       /* the pollable descriptor; -1 until asked for */
+	uint64_t moved;  /* how far the rings had got at the last event */
 	uint32_t leases; /* atomic; once closed: halves with something still out */
 	bool closed;
 	_Alignas(RF__LINE) struct rf_tx tx; /* used by different threads */

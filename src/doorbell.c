@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Spinning, arming, blocking, kicking: see doorbell.h. */
+/* Kicking, spinning, arming, blocking: see doorbell.h. */
 #include "doorbell.h"
 
 #include "util/clock.h"
@@ -15,14 +15,9 @@
 #define PAUSES_MOST   64
 #define ALIVE_NS      (100 * RF__MSEC)
 #define OWED_NS       (10 * RF__MSEC)
-#define DRAIN_MOST    64
-#define EVENTS_MOST   8
-
-/* What a kick on the socket says. */
-enum kick { WAKE_CONSUMER = 'c', WAKE_PRODUCER = 'p' };
-
-/* What an epoll event is about. */
-enum source { SOCKET, PIDFD, BELL, WAKE };
+#define DEAR_NS       (200 * UINT64_C(1000)) /* a kick costs 200 ns to 20 us */
+#define DEAR_MOST_NS  (20 * RF__MSEC)
+#define SUSPECT_KICKS 16
 
 static inline void pause_processor(void)
 {
@@ -102,7 +97,7 @@ int rf__bell_verify(int fd, struct rf__reason *reason)
 
 /* Kicking */
 
-static void wake_half(struct rf__bell *bell)
+void rf__bell_wake(struct rf__bell *bell)
 {
 	uint64_t one = 1;
 
@@ -115,8 +110,8 @@ void rf__link_stop(struct rf__link *link)
 	int saved = errno;
 
 	rf__link_set(link, RF__STOPPED);
-	wake_half(link->bells[0]);
-	wake_half(link->bells[1]);
+	rf__bell_wake(link->bells[0]);
+	rf__bell_wake(link->bells[1]);
 	errno = saved;
 }
 
@@ -129,13 +124,14 @@ static int kick_eventfd(const struct rf__bell *bell)
 
 static int kick_socket(const struct rf__bell *bell)
 {
-	unsigned char kick = bell->tx ? WAKE_CONSUMER : WAKE_PRODUCER;
+	unsigned char kick = bell->tx ? RF__WAKE_CONSUMER : RF__WAKE_PRODUCER;
 	ssize_t n = send(bell->link->sock, &kick, sizeof(kick), MSG_DONTWAIT | MSG_NOSIGNAL);
 
 	return n < 0 ? -errno : 0;
 }
 
-/* A full socket (EAGAIN) means that wake-ups are pending already. false: the kernel has no memory. */
+/* A full socket (EAGAIN) means that wake-ups are pending already. false: the kernel has no
+ * memory. */
 static bool kick(const struct rf__bell *bell)
 {
 	int r;
@@ -149,6 +145,26 @@ static bool kick(const struct rf__bell *bell)
 	return r != -ENOBUFS && r != -ENOMEM;
 }
 
+/* Watching our bell from very many epolls makes each kick wake them all (threats D7). A kick
+ * that took long may just have been preempted: the processor time of the next ones tells. */
+static bool kick_timed(struct rf__bell *bell)
+{
+	clockid_t clock = bell->suspect ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
+	uint64_t before = rf__clock_read(clock), took;
+	bool done = kick(bell);
+
+	took = rf__clock_read(clock) - before;
+	if (bell->suspect && took > DEAR_NS)
+		bell->dear_ns += took;
+	if (took > DEAR_NS)
+		bell->suspect = SUSPECT_KICKS;
+	else if (bell->suspect)
+		bell->suspect--;
+	if (bell->dear_ns > DEAR_MOST_NS)
+		rf__link_break(bell->link, "the peer makes kicks take too long");
+	return done;
+}
+
 void rf__bell_pay(struct rf__bell *self)
 {
 	struct rf__link *link = self->link;
@@ -159,132 +175,11 @@ void rf__bell_pay(struct rf__bell *self)
 		if (!(owed & 1u << i))
 			continue;
 		rf__count(&self->stats.kicks, 1);
-		if (kick(link->bells[i]))
+		if (kick_timed(link->bells[i]))
 			continue;
 		rf__count(&self->stats.kicks_owed, 1);
 		__atomic_fetch_or(&link->owed, 1u << i, __ATOMIC_ACQ_REL);
 	}
-}
-
-/* Taking in kicks, hang-ups and exits */
-
-/* What epoll hands back: source in the low half, descriptor in the high one. */
-static int watch(int epoll, int fd, uint32_t events, enum source source)
-{
-	struct epoll_event event = {.events = events, .data.u64 = (uint64_t)fd << 32 | source};
-
-	if (fd < 0)
-		return 0;
-	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
-}
-
-/* With eventfds nothing but a hang-up is expected on the socket, and nothing is read from it. */
-int rf__link_watch(struct rf__link *link, int epoll)
-{
-	uint32_t events = EPOLLRDHUP | (link->doorbell == RF_DOORBELL_SOCKET ? EPOLLIN : 0u);
-	int r = watch(epoll, link->sock, events, SOCKET);
-
-	return r < 0 ? r : watch(epoll, link->pidfd, EPOLLIN, PIDFD);
-}
-
-/* A bell is always readable: what it reports at first is no kick, so it is harvested at once. */
-int rf__bell_watch(struct rf__bell *bell, int epoll)
-{
-	int r = watch(epoll, bell->wake, EPOLLIN, WAKE);
-
-	return r < 0 ? r : watch(epoll, bell->own, EPOLLIN | EPOLLET, BELL);
-}
-
-static bool hung_up(struct rf__link *link)
-{
-	struct pollfd fds[2] = {
-		{.fd = link->sock, .events = POLLRDHUP},
-		{.fd = link->pidfd, .events = POLLIN},
-	};
-
-	return poll(fds, 2, 0) > 0;
-}
-
-/* Reads kicks; 0 bytes are no end of file here (threats C4). Bounded: what is left is reported
- * again. */
-static int drain(struct rf__link *link)
-{
-	unsigned char message[2];
-	ssize_t n = 0;
-	int i;
-
-	for (i = 0; i < DRAIN_MOST; i++) {
-		n = recv(link->sock, message, sizeof(message), MSG_DONTWAIT | MSG_TRUNC);
-		if (n != 1 || (message[0] != WAKE_CONSUMER && message[0] != WAKE_PRODUCER))
-			break;
-	}
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? i : -errno;
-	if (n == 0 && hung_up(link))
-		return i;
-	return i == DRAIN_MOST ? i
-			       : rf__link_break(link, "the peer sent something that is no kick");
-}
-
-/* Pairs with sleep_once(): either its half sees what we saw, or we see it asleep. */
-static void wake_sleepers(struct rf__link *link, const struct rf__bell *self)
-{
-	int i;
-
-	for (i = 0; i < 2; i++)
-		if (link->bells[i] && link->bells[i] != self &&
-			__atomic_load_n(&link->bells[i]->asleep, __ATOMIC_SEQ_CST))
-			wake_half(link->bells[i]);
-}
-
-static void take_in(
-	struct rf__link *link, const struct rf__bell *self, const struct epoll_event *event)
-{
-	enum source source = (enum source)(event->data.u64 & UINT32_MAX);
-	uint64_t count;
-
-	if (source == WAKE && read((int)(event->data.u64 >> 32), &count, sizeof(count)) < 0)
-		return; /* nothing there after all */
-	if (source == PIDFD ||
-		(source == SOCKET && event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
-		rf__link_set(link, RF__GONE);
-	else if (source == SOCKET && drain(link) > 0)
-		wake_sleepers(link, self);
-}
-
-/* glibc's epoll_pwait2() needs Linux 5.11; milliseconds are rounded up, so that no deadline is
- * missed early. */
-static int wait_for_events(int epoll, struct epoll_event *events, const struct timespec *timeout)
-{
-	int n = epoll_pwait2(epoll, events, EVENTS_MOST, timeout, NULL);
-	int64_t msec;
-
-	if (n >= 0 || errno != ENOSYS)
-		return n;
-	msec = timeout ? (int64_t)timeout->tv_sec * 1000 + (timeout->tv_nsec + 999999) / 1000000
-		       : -1;
-	return epoll_wait(epoll, events, EVENTS_MOST, msec > INT32_MAX ? INT32_MAX : (int)msec);
-}
-
-int rf__link_harvest(struct rf__link *link, const struct rf__bell *self, int epoll,
-	const struct timespec *timeout)
-{
-	struct epoll_event events[EVENTS_MOST];
-	int n = wait_for_events(epoll, events, timeout), i;
-
-	if (n < 0)
-		return errno == EINTR ? 0 : -errno;
-	for (i = 0; i < n; i++)
-		take_in(link, self, &events[i]);
-	return n;
-}
-
-bool rf__link_check_alive(struct rf__link *link)
-{
-	if (!hung_up(link))
-		return true;
-	rf__link_set(link, RF__GONE);
-	return false;
 }
 
 void rf__bell_check_alive(struct rf__bell *bell, uint64_t now_ns)
@@ -353,6 +248,7 @@ static int block(struct rf__bell *bell, struct rf__wait *wait, uint64_t until_ns
 		bell->link, bell, bell->epoll, until_ns == RF_FOREVER ? NULL : &timeout);
 	wait->slept = true;
 	wait->woken = n > 0;
+	wait->timed = !n;
 	if (wait->woken)
 		rf__count(&bell->stats.wakeups, 1);
 	return n < 0 ? n : 0;
@@ -361,18 +257,24 @@ static int block(struct rf__bell *bell, struct rf__wait *wait, uint64_t until_ns
 static int sleep_once(
 	struct rf__bell *bell, struct rf__wait *wait, size_t len, uint64_t deadline_ns)
 {
-	uint64_t until;
+	uint64_t until, poll;
 	int r = 0;
 
 	if (bell->epoll < 0)
 		return make_epoll(bell); /* which may have taken in what this half waits for */
-	if (wait->woken)
+	if (wait->woken) {
 		rf__count(&bell->stats.idle_wakeups, 1);
-	wait->woken = false;
+		if (rf__storm_count(&bell->storm, bell->link, bell, bell->epoll))
+			rf__count(&bell->stats.storms, 1);
+	}
+	wait->woken = wait->timed = false;
+	poll = rf__storm_until(&bell->storm, bell->link, bell, bell->epoll);
 	/* pairs with wake_sleepers() */
 	__atomic_store_n(&bell->asleep, 1, __ATOMIC_SEQ_CST);
-	if (!rf__bell_arm(bell, len, &until))
+	if (!rf__bell_arm(bell, len, &until)) {
+		until = until < poll ? until : poll;
 		r = block(bell, wait, deadline_ns < until ? deadline_ns : until);
+	}
 	__atomic_store_n(&bell->asleep, 0, __ATOMIC_RELAXED);
 	if (bell->tx)
 		rf__ring_tx_disarm(bell->tx);
@@ -427,6 +329,9 @@ void rf__bell_learn(struct rf__bell *bell, const struct rf__wait *wait)
 {
 	uint64_t took = rf__now() - wait->begun_ns, most = bell->link->spin_ns;
 
+	bell->storm.poll_ns = 0;
+	if (wait->timed)
+		rf__count(&bell->stats.rescued, 1);
 	if (took >= most)
 		bell->spin_ns /= 2;
 	else if (bell->spin_ns < 2 * took)

@@ -20,6 +20,18 @@
 #include "util/reason.h"
 #include <ringfort/channel.h>
 
+/* Wake-ups for nothing in one epoll. Past a budget it does not listen to kicks for a while, and the
+ * ring is looked at by timer, less and less often (threats D6). */
+struct rf__storm {
+	uint64_t since_ns;      /* when counting began */
+	unsigned idle;          /* how many since */
+	uint64_t deaf_until_ns; /* 0: it listens */
+	uint64_t poll_ns;       /* the last pause between looks */
+};
+
+/* What a kick on the socket says. */
+enum rf__kick { RF__WAKE_CONSUMER = 'c', RF__WAKE_PRODUCER = 'p' };
+
 /* What both halves of a channel share. Descriptors do not change while halves are in use; flags
  * and breach are atomic. */
 struct rf__link {
@@ -32,6 +44,7 @@ struct rf__link {
 	const char *broken; /* why BROKEN; static */
 	uint32_t owed; /* atomic; bit i: a kick of bells[i] is due, or failed for lack of memory */
 	struct rf__bell *bells[2];
+	struct rf__storm storm; /* of the caller's own event loop */
 };
 
 enum rf__link_flags {
@@ -52,6 +65,9 @@ struct rf__bell {
 	int epoll; /* what this half blocks in; -1 until it first does */
 	uint32_t asleep;            /* atomic: between arming and coming back */
 	uint64_t spin_ns;           /* how long to spin: follows what the last waits were like */
+	uint32_t suspect;           /* so many kicks are still to be measured closely */
+	uint64_t dear_ns;           /* processor time of those that took too long */
+	struct rf__storm storm;     /* of this half's epoll */
 	uint64_t alive_ns;          /* when the peer was last known to be there, */
 	uint64_t alive_at;          /* and the position it had got to */
 	struct rf_half_stats stats; /* written by the half's thread, read by any: rf__count() */
@@ -63,6 +79,7 @@ struct rf__wait {
 	unsigned pauses;
 	bool slept;
 	bool woken; /* and not by the deadline; idle until something is found */
+	bool timed; /* the last sleep ended without an event */
 };
 
 void rf__link_init(struct rf__link *link);
@@ -140,6 +157,18 @@ void rf__link_set(struct rf__link *link, uint32_t flag);
 
 /* The peer broke the protocol: says why, once, and hangs up, which wakes whoever waits. -EPROTO. */
 int rf__link_break(struct rf__link *link, const char *why);
+
+/* Counts a wake-up for nothing in an epoll, of one half or (self NULL) of the caller's event loop.
+ * true: it was one too many. */
+bool rf__storm_count(
+	struct rf__storm *storm, struct rf__link *link, const struct rf__bell *self, int epoll);
+
+/* When to look at the ring although nothing was heard; RF_FOREVER while kicks are listened to. */
+uint64_t rf__storm_until(
+	struct rf__storm *storm, struct rf__link *link, const struct rf__bell *self, int epoll);
+
+/* Makes a half that sleeps look again. Async-signal-safe. */
+void rf__bell_wake(struct rf__bell *bell);
 
 /* Ends all waits. Async-signal-safe. */
 void rf__link_stop(struct rf__link *link);

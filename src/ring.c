@@ -142,7 +142,8 @@ static void advance(struct rf__ring_tx *tx)
 				: waiting_at(tx, tx->waiting_first)->position;
 }
 
-/* The length in the header of a gap of so many bytes, which may be one more than a length can say. */
+/* The length in the header of a gap of so many bytes, which may be one more than a length can
+ * say. */
 static uint64_t gap_len(uint64_t bytes)
 {
 	uint64_t len = bytes - RF__HEADER;

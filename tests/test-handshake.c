@@ -157,6 +157,9 @@ static void a_scripted_server_that_keeps_to_the_rules_is_accepted(void **state)
 	for (i = 0; i < 100; i++)
 		assert_int_equal(send_number(rf_channel_tx(channel), i, 0), 0);
 	assert_int_equal(*(uint64_t *)(void *)o.regions[0].base, 1600);
+	/* C1 */
+	if (rf_test_kernel(6, 16))
+		assert_int_equal(send_many_fds(o.socks[0], "c", 1, 1), -EPERM);
 	rf_channel_close(channel);
 	offer_end(&o);
 }

@@ -8,7 +8,7 @@
 layer_of() {
 	case $1 in
 	ringfort/*) echo 0 ;;
-	check | reason | fd | clock | version) echo 0 ;;
+	check | reason | fd | clock | kernel | version) echo 0 ;;
 	region | identity | address | generation | ring | ring-layout) echo 1 ;;
 	doorbell | path | socket) echo 2 ;;
 	wire | codec | terms | channel | connect | handshake | listener | options | tx | rx) echo 3 ;;

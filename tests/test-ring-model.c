@@ -429,9 +429,11 @@ static void random_operations_in_a_larger_ring_do_so_too(void **state)
 
 static void positions_may_wrap_at_two_to_the_64(void **state)
 {
+	unsigned rounds = rf_test_rounds(40);
+
 	(void)state;
-	for (uint64_t i = 0; i < 40; i++)
-		run(rf__page_bytes(), 0 - 1000 * 8 * i - 8, rf_test_rounds(5000));
+	for (uint64_t i = 0; i < rounds; i++)
+		run(rf__page_bytes(), 0 - 1000 * 8 * i - 8, 5000);
 }
 
 int main(void)

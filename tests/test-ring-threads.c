@@ -201,7 +201,7 @@ static void run_both(uint64_t capacity, uint32_t records, bool sleeps)
 	run.records = records;
 	run.sleeps = sleeps;
 	run.longest = capacity / 2 < 65536 ? capacity / 2 - 8 : 65536;
-	run.deadline_ns = rf_test_deadline(60000);
+	run.deadline_ns = rf_test_deadline(30000);
 	ring_open(&run.ring, capacity);
 	ring_share_mappings(&run.ring);
 	assert_int_equal(sem_init(&run.data, 0, 0) | sem_init(&run.space, 0, 0), 0);
