@@ -145,6 +145,30 @@ void ends_close(struct ends *ends)
 	ends->client = ends->server = NULL;
 }
 
+static pid_t spawn_peer(const char *path, const char *role, uint32_t doorbell, uint32_t wait)
+{
+	char bell[12], how[12];
+	char *argv[] = {(char *)(uintptr_t)rf_test_built("tests/peer"), (char *)(uintptr_t)path,
+		(char *)(uintptr_t)role, bell, how, NULL};
+
+	snprintf(bell, sizeof(bell), "%u", doorbell);
+	snprintf(how, sizeof(how), "%u", wait);
+	return rf_test_spawn(argv, 0, 0);
+}
+
+pid_t accept_peer(
+	const char *role, uint32_t doorbell, uint32_t wait, struct rf_channel **ret_channel)
+{
+	struct rf_options options = channel_options(doorbell, wait);
+	const char *path = fresh_path();
+	struct rf_listener *listener = listen_at(path, &options);
+	pid_t pid = spawn_peer(path, role, doorbell, wait);
+
+	*ret_channel = accept_one(listener);
+	rf_listener_close(listener);
+	return pid;
+}
+
 int send_number(struct rf_tx *tx, uint64_t number, uint64_t deadline_ns)
 {
 	struct rf_buffer buffer;

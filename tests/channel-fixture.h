@@ -43,6 +43,10 @@ const char *fd_address(int fd);
 /* Accepts within SOON_MS; a failure fails the test. */
 struct rf_channel *accept_one(struct rf_listener *listener);
 
+/* Starts tests/peer in a role and accepts it; a failure to accept fails the test. Its pid. */
+pid_t accept_peer(
+	const char *role, uint32_t doorbell, uint32_t wait, struct rf_channel **ret_channel);
+
 /* A thread that returns a verdict. */
 struct thread {
 	pthread_t id;
