@@ -31,6 +31,7 @@ struct rf_channel *rf__channel_new(
 	channel->link.wait = options->wait;
 	channel->link.spin_ns = options->spin_ns;
 	channel->link.sock = sock;
+	channel->map_flags = options->flags;
 	channel->link.pidfd = -1;
 	channel->identity = *identity;
 	identity->pidfd = -1;
@@ -188,13 +189,8 @@ int rf_channel_peer(struct rf_channel *channel, struct rf_peer *peer)
 
 	if (!channel || !peer || peer->size < sizeof(peer->size))
 		return -EINVAL;
-	known = (struct rf_peer){
-		.size = peer->size,
-		.uid = channel->identity.uid,
-		.gid = channel->identity.gid,
-		.pid = channel->identity.pid,
-		.flags = channel->identity.flags,
-	};
+	known = rf__identity_peer(&channel->identity);
+	known.size = peer->size;
 	copy_out(peer, peer->size, &known, sizeof(known));
 	return 0;
 }
@@ -244,6 +240,7 @@ static void free_channel(struct rf_channel *channel)
 	rf__region_unmap(&channel->tx.half.peer);
 	rf__region_unmap(&channel->rx.half.own);
 	rf__region_unmap(&channel->rx.half.peer);
+	rf__charge_close(channel->charge);
 	free(channel);
 }
 
@@ -266,7 +263,6 @@ static void close_descriptors(struct rf_channel *channel)
 	close_half(&channel->tx.half);
 	close_half(&channel->rx.half);
 	rf__identity_close(&channel->identity);
-	rf__close(&channel->link.sock);
 }
 
 /* A child has neither the mappings nor a say about the connection. */
@@ -278,11 +274,14 @@ void rf_channel_close(struct rf_channel *channel)
 		return;
 	if (!rf__generation_is_ours(&channel->generation)) {
 		close_descriptors(channel);
+		rf__close(&channel->link.sock);
+		rf__charge_abandon(channel->charge);
 		free(channel);
 		return;
 	}
 	shutdown(channel->link.sock, SHUT_RDWR);
 	close_descriptors(channel);
+	rf__charge_hang_up(channel->charge, &channel->link.sock, channel->link.suspect);
 	leases = (rf__ring_tx_open(&channel->tx.ring) ? 1u : 0u) +
 		 (rf__ring_rx_lent(&channel->rx.ring) ? 1u : 0u);
 	channel->leases = leases;

@@ -6,6 +6,7 @@
 #include "doorbell.h"
 #include "generation.h"
 #include "identity.h"
+#include "quota.h"
 #include "region.h"
 #include <errno.h>
 #include <ringfort/channel.h>
@@ -34,9 +35,11 @@ struct rf_channel {
 	struct rf__link link;
 	struct rf__generation generation;
 	struct rf__identity identity;
-	int epoll;       /* the pollable descriptor; -1 until asked for */
-	uint64_t moved;  /* how far the rings had got at the last event */
-	uint32_t leases; /* atomic; once closed: halves with something still out */
+	int epoll;                 /* the pollable descriptor; -1 until asked for */
+	struct rf__charge *charge; /* server: what it costs the peer's user; else NULL */
+	uint64_t moved;            /* how far the rings had got at the last event */
+	uint32_t map_flags;        /* of enum rf_option_flags, for rf__region_settle() */
+	uint32_t leases;           /* atomic; once closed: halves with something still out */
 	bool closed;
 	_Alignas(RF__LINE) struct rf_tx tx; /* used by different threads */
 	_Alignas(RF__LINE) struct rf_rx rx;

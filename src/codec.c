@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { TYPE_NAME_BYTES = 64, RESERVED_BYTES = 16 };
+enum { RESERVED_BYTES = 16 };
 
 static unsigned char *take(struct rf__codec *codec, size_t n)
 {
@@ -38,20 +38,40 @@ static void code32(struct rf__codec *codec, uint32_t *value, size_t n)
 	*value = (uint32_t)wide;
 }
 
-/* Zeroes: whether they are. A message that is written starts with nothing else. */
-static bool code_zeroes(struct rf__codec *codec, size_t n)
-{
-	const unsigned char *bytes = take(codec, n);
-	unsigned char all = 0;
-
-	for (size_t i = 0; bytes && i < n; i++)
-		all |= bytes[i];
-	return !all;
-}
-
+/* A message that is written starts with nothing but zeroes. */
 static void code_reserved(struct rf__codec *codec, size_t n)
 {
-	if (!code_zeroes(codec, n))
+	const unsigned char *bytes = take(codec, n);
+
+	for (size_t i = 0; bytes && i < n; i++)
+		codec->malformed |= bytes[i] != 0;
+}
+
+/* Text, and nothing but zeroes behind it, one at least. */
+static bool is_padded(const unsigned char *bytes, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && bytes[i])
+		i++;
+	if (i == n)
+		return false;
+	while (i < n && !bytes[i])
+		i++;
+	return i == n;
+}
+
+static void code_type(struct rf__codec *codec, char type[RF__TYPE_BYTES])
+{
+	unsigned char *bytes = take(codec, RF__TYPE_BYTES);
+
+	if (!bytes)
+		return;
+	if (codec->writing)
+		memcpy(bytes, type, RF__TYPE_BYTES);
+	else if (is_padded(bytes, RF__TYPE_BYTES))
+		memcpy(type, bytes, RF__TYPE_BYTES);
+	else
 		codec->malformed = true;
 }
 
@@ -74,7 +94,8 @@ void rf__code_hello(struct rf__codec *codec, struct rf__hello *hello)
 	code32(codec, &hello->wish.doorbells, 4);
 	code32(codec, &hello->fences, 4);
 	code32(codec, &hello->wish.page_bytes, 4);
-	hello->typed = !code_zeroes(codec, 4 + TYPE_NAME_BYTES);
+	code32(codec, &hello->wish.element_bytes, 4);
+	code_type(codec, hello->wish.type);
 	code_reserved(codec, RESERVED_BYTES);
 }
 
@@ -89,6 +110,8 @@ void rf__code_welcome(struct rf__codec *codec, struct rf__welcome *welcome)
 	code32(codec, &welcome->listened, 4);
 	code32(codec, &welcome->page_bytes, 4);
 	code32(codec, &welcome->n_fds, 4);
+	code32(codec, &welcome->terms.element_bytes, 4);
+	code_type(codec, welcome->terms.type);
 	code_reserved(codec, RESERVED_BYTES);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Messages of the handshake to structures and back. One function per part serves both ways: it
  * reads the message into the structure, or writes the structure into the message. What would leave
- * the message, and what is reserved and not zero, makes it malformed; then the rest reads as zero.
- * No system call, no clock, no allocation. */
+ * the message, what is reserved and not zero, and a type's name that is not padded with zeroes,
+ * makes it malformed; then the rest reads as zero. No system call, no clock, no allocation. */
 #ifndef RF_CODEC_H
 #define RF_CODEC_H
 

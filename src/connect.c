@@ -5,16 +5,30 @@
 #include "options.h"
 #include "util/clock.h"
 #include "util/fd.h"
+#include "util/kernel.h"
 
 #include <time.h>
 
 #define RETRY_FIRST_NS (RF__MSEC / 2)
 #define RETRY_MOST_NS  (50 * RF__MSEC)
 #define HANDSHAKE_NS   (5 * RF__SEC)
+#define SETTLING_NS    (100 * RF__MSEC)
 
 static bool not_there_yet(int error)
 {
 	return error == ENOENT || error == ECONNREFUSED || error == EAGAIN;
+}
+
+/* A listener gives its file the right permissions just after bind(2) has made it. */
+static bool is_settling(int error, uint64_t *until_ns)
+{
+	uint64_t now = rf__now();
+
+	if (error != EACCES)
+		return false;
+	if (!*until_ns)
+		*until_ns = rf__later(now, SETTLING_NS);
+	return now < *until_ns;
 }
 
 static int try_connect(int sock, const struct rf__address *address)
@@ -40,14 +54,16 @@ static void sleep_until(uint64_t until_ns)
 static int connect_until(int sock, const struct rf__address *address, uint64_t deadline_ns,
 	struct rf__reason *reason)
 {
-	uint64_t pause = RETRY_FIRST_NS, again;
+	uint64_t pause = RETRY_FIRST_NS, settling = 0, again;
+	int error;
 
 	while (try_connect(sock, address) < 0) {
-		if (!not_there_yet(errno) || !deadline_ns)
-			return rf__fail_errno(reason, "%s", address->name.sun_path);
+		error = errno;
+		if (!deadline_ns || (!not_there_yet(error) && !is_settling(error, &settling)))
+			return rf__fail_error(reason, -error, "%s", address->text);
 		if (rf__now() >= deadline_ns)
 			return rf__fail(reason, -ETIMEDOUT, "%s: nobody listened there in time",
-				address->name.sun_path);
+				address->text);
 		again = rf__later(rf__now(), pause);
 		sleep_until(again < deadline_ns ? again : deadline_ns);
 		pause = 2 * pause < RETRY_MOST_NS ? 2 * pause : RETRY_MOST_NS;
@@ -77,15 +93,25 @@ static int open_socket(
 	return r < 0 ? r : sock;
 }
 
+static int await_message(struct rf__handshake *h, uint64_t deadline_ns)
+{
+	int r = rf__socket_wait(h->channel->link.sock, deadline_ns);
+
+	if (r == -ETIMEDOUT)
+		return rf__fail(
+			&h->wire.reason, r, "the listener did not complete the handshake in time");
+	return r < 0 ? rf__fail_error(&h->wire.reason, r, "cannot wait for the listener") : 0;
+}
+
 static int shake_hands(struct rf__handshake *h, uint64_t deadline_ns)
 {
-	int r = rf__handshake_step(h);
+	int r = rf__handshake_step(h), w = 0;
 
 	while (r == RF__HANDSHAKE_WAIT || r == RF__HANDSHAKE_MORE) {
-		if (r == RF__HANDSHAKE_WAIT &&
-			rf__socket_wait(h->channel->link.sock, deadline_ns) < 0)
-			return rf__fail(&h->wire.reason, -ETIMEDOUT,
-				"the listener did not complete the handshake in time");
+		if (r == RF__HANDSHAKE_WAIT)
+			w = await_message(h, deadline_ns);
+		if (w < 0)
+			return w;
 		r = rf__handshake_step(h);
 	}
 	return r;
@@ -100,7 +126,7 @@ static int make_channel(int sock, enum rf__origin origin, const struct rf_option
 	int r = rf__identity_read(sock, origin, &identity, reason);
 
 	if (r >= 0)
-		r = rf__identity_check(&identity, options->uids, options->n_uids, reason);
+		r = rf__identity_check(&identity, sock, options, reason);
 	if (r >= 0) {
 		channel = rf__channel_new(sock, &identity, options);
 		r = channel ? 0 : rf__fail(reason, -ENOMEM, "no memory for a channel");
@@ -110,6 +136,12 @@ static int make_channel(int sock, enum rf__origin origin, const struct rf_option
 		rf__close(&sock);
 	*ret_channel = channel;
 	return r;
+}
+
+/* What came for an eventfd could not be looked at without it (rf__bell_verify()). */
+static bool has_proc(void)
+{
+	return rf__kernel_has(RF__KERNEL_PROC) && access("/proc/self/fd", X_OK) == 0;
 }
 
 static int connect_with(const struct rf__address *address, const struct rf_options *options,
@@ -127,6 +159,8 @@ static int connect_with(const struct rf__address *address, const struct rf_optio
 		return r;
 	rf__socket_allow_fds(sock, true);
 	wish = rf__options_wish(options, &h.channel->identity, origin, false);
+	if (!has_proc())
+		wish.doorbells &= ~(uint32_t)RF__BELL_EVENTFD;
 	rf__handshake_begin(&h, h.channel, false, &wish);
 	r = shake_hands(&h, deadline_ns ? deadline_ns : rf__later(rf__now(), HANDSHAKE_NS));
 	if (r == RF__HANDSHAKE_OPEN)

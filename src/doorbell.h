@@ -36,6 +36,8 @@ enum rf__kick { RF__WAKE_CONSUMER = 'c', RF__WAKE_PRODUCER = 'p' };
  * and breach are atomic. */
 struct rf__link {
 	int sock;
+	bool suspect;       /* descriptors may be queued on sock: look before reading */
+	uint32_t draining;  /* atomic; suspect: a thread looks and reads, others do neither */
 	int pidfd;          /* -1: the hang-up of sock alone tells */
 	uint32_t doorbell;  /* enum rf_doorbell, never AUTO */
 	uint32_t wait;      /* enum rf_wait */

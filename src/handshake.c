@@ -55,7 +55,7 @@ static unsigned places(struct rf__handshake *h, struct rf__half *half, int *ret_
 }
 
 /* Both ends: the mapped regions become a ring. */
-static int start_half(struct rf__half *half)
+static int start_half(struct rf__half *half, uint32_t unit)
 {
 	struct rf_channel *channel = half->channel;
 	unsigned char *data = producer_region(half)->base + rf__page_bytes();
@@ -64,12 +64,15 @@ static int start_half(struct rf__half *half)
 	if (wake < 0)
 		return wake;
 	half->bell.wake = wake;
-	if (sends(half))
+	if (sends(half)) {
 		rf__ring_tx_init(&channel->tx.ring, (void *)half->own.base,
 			(const void *)half->peer.base, data, half->own.area_bytes);
-	else
+		channel->tx.ring.unit = unit;
+	} else {
 		rf__ring_rx_init(&channel->rx.ring, (void *)half->own.base,
 			(const void *)half->peer.base, data, half->peer.area_bytes);
+		channel->rx.ring.unit = unit;
+	}
 	half->present = true;
 	return 0;
 }
@@ -86,6 +89,14 @@ static int allocate(
 	return r < 0 ? r : rf__region_allocate(region, ALLOCATE_STEP, reason);
 }
 
+/* What the options ask of the mappings. Our own before the peer has it; the peer's once the peer
+ * has done the same, since gathering huge pages takes them out of every page table. */
+static int settle(struct rf__half *half, struct rf__region *region, struct rf__reason *reason)
+{
+	return rf__region_settle(region, region == &half->own ? RF__READ_WRITE : RF__READ_ONLY,
+		half->channel->map_flags, reason);
+}
+
 static int map_and_seal(struct rf__half *half, struct rf__reason *reason)
 {
 	int r = rf__region_map(&half->own, RF__READ_WRITE, reason);
@@ -96,7 +107,7 @@ static int map_and_seal(struct rf__half *half, struct rf__reason *reason)
 		r = rf__region_map(&half->peer, RF__READ_ONLY, reason);
 	if (r >= 0)
 		r = rf__region_seal(&half->peer, RF__SEALS_SIZED, reason);
-	return r;
+	return r < 0 ? r : settle(half, &half->own, reason);
 }
 
 static int make_bells(struct rf__half *half)
@@ -125,9 +136,27 @@ static int build_ring(struct rf__handshake *h, enum rf__way way)
 	if (r)
 		return r;
 	r = map_and_seal(half, reason);
+	if (r >= 0)
+		r = rf__charge_keep(h->channel->charge, &half->own, reason);
+	if (r >= 0)
+		r = rf__charge_keep(h->channel->charge, &half->peer, reason);
 	if (r >= 0 && with_eventfds(h))
 		r = make_bells(half);
-	return r < 0 ? r : start_half(half);
+	return r < 0 ? r : start_half(half, rf__terms_unit(&h->wire.terms));
+}
+
+/* Before any memory is: what the channel will cost. */
+static int charge(struct rf__handshake *h)
+{
+	uint64_t bytes = 0;
+	enum rf__way way;
+
+	for (way = RF__UP; way < RF__WAYS; way++)
+		if (h->wire.terms.area_bytes[way])
+			bytes += rf__region_file_bytes(h->wire.terms.area_bytes[way]) +
+				 rf__region_file_bytes(0);
+	return rf__charge_channel(
+		h->channel->charge, bytes, rf__terms_fds(&h->wire.terms), &h->wire.reason);
 }
 
 /* A descriptor for the peer: of a region, one with no more access than it needs; of a bell, the
@@ -167,11 +196,13 @@ static int lend_all(struct rf__handshake *h, int fds[RF__FDS_MAX], unsigned *ret
 static int verify_ring(struct rf__handshake *h, enum rf__way way)
 {
 	struct rf__half *half = half_of(h, way);
+	int r;
 
 	if (!half->present)
 		return 0;
-	return rf__region_verify(
+	r = rf__region_verify(
 		half->peer.fd, half->peer.area_bytes, RF__SEALS_FINAL, &h->wire.reason);
+	return r < 0 ? r : settle(half, &half->peer, &h->wire.reason);
 }
 
 /* The client checks, maps and seals what it got */
@@ -214,8 +245,12 @@ static int adopt_ring(struct rf__handshake *h, enum rf__way way, unsigned *taken
 	if (r >= 0)
 		r = adopt_own(&half->own, reason);
 	if (r >= 0)
+		r = settle(half, &half->own, reason);
+	if (r >= 0)
 		r = adopt_peer(&half->peer, reason);
-	return r < 0 ? r : start_half(half);
+	if (r >= 0)
+		r = settle(half, &half->peer, reason);
+	return r < 0 ? r : start_half(half, rf__terms_unit(&h->wire.terms));
 }
 
 /* Both ends */
@@ -227,6 +262,8 @@ static int build(struct rf__handshake *h)
 	int r = 0;
 
 	h->channel->link.doorbell = h->wire.terms.doorbell;
+	if (h->wire.server)
+		r = charge(h);
 	for (way = RF__UP; way < RF__WAYS && !r; way++)
 		r = h->wire.server ? build_ring(h, way) : adopt_ring(h, way, &taken);
 	return r;
@@ -236,6 +273,7 @@ static int verify(struct rf__handshake *h)
 {
 	int r = verify_ring(h, RF__UP);
 
+	rf__charge_landed(h->channel->charge);
 	return r < 0 ? r : verify_ring(h, RF__DOWN);
 }
 
@@ -247,6 +285,8 @@ static void open_up(struct rf__handshake *h)
 
 	if (!h->wire.server && !h->wire.terms.listened)
 		rf__identity_close(&channel->identity);
+	if (h->wire.server)
+		rf__charge_opened(channel->charge);
 	channel->link.pidfd = channel->identity.pidfd;
 	rf__region_close(&channel->tx.half.own);
 	rf__region_close(&channel->tx.half.peer);
@@ -304,9 +344,14 @@ static int receive_message(struct rf__handshake *h)
 	unsigned char message[RF__WIRE_MAX];
 	unsigned n_fds = 0;
 	bool wants_fds = !h->wire.server && h->wire.next == RF__WIRE_WELCOME;
-	ssize_t n = rf__socket_receive(h->channel->link.sock, message, sizeof(message), h->fds,
-		wants_fds ? RF__FDS_MAX : 0, &n_fds);
+	ssize_t n;
 
+	if (h->channel->link.suspect && rf__socket_carries_fds(h->channel->link.sock)) {
+		rf__wire_refuse(&h->wire, -EBADMSG, "descriptors that nobody asked for");
+		return 0;
+	}
+	n = rf__socket_receive(h->channel->link.sock, message, sizeof(message), h->fds,
+		wants_fds ? RF__FDS_MAX : 0, &n_fds);
 	if (n < 0)
 		return n == -EAGAIN ? -EAGAIN
 				    : rf__fail_error(&h->wire.reason, (int)n,

@@ -3,9 +3,9 @@
 #include "identity.h"
 
 #include "util/fd.h"
+#include "util/kernel.h"
 #include <fcntl.h>
 #include <poll.h>
-#include <ringfort/channel.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,13 +19,14 @@
 #define SO_PEERPIDFD 77
 #endif
 
-#define OVERFLOW_UID 65534 /* unless the kernel says otherwise */
-#define NO_UID       ((uid_t)-1)
+#define OVERFLOW_ID 65534 /* unless the kernel says otherwise */
+#define NO_UID      ((uid_t)-1)
+#define GROUPS_MOST 65536 /* NGROUPS_MAX */
 
 /* Reads a small file of /proc into text; false when that fails. */
 static bool read_proc(const char *path, char *text, size_t size)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = rf__kernel_has(RF__KERNEL_PROC) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	ssize_t n;
 
 	if (fd < 0)
@@ -48,13 +49,23 @@ static const char *find_line(const char *text, const char *key)
 	return text ? text + len : NULL;
 }
 
-static uid_t overflow_uid(void)
+static unsigned overflow_id(const char *path)
 {
 	char text[32];
 
-	if (!read_proc("/proc/sys/kernel/overflowuid", text, sizeof(text)))
-		return OVERFLOW_UID;
-	return (uid_t)strtoul(text, NULL, 10);
+	if (!read_proc(path, text, sizeof(text)))
+		return OVERFLOW_ID;
+	return (unsigned)strtoul(text, NULL, 10);
+}
+
+static uid_t overflow_uid(void)
+{
+	return overflow_id("/proc/sys/kernel/overflowuid");
+}
+
+static gid_t overflow_gid(void)
+{
+	return overflow_id("/proc/sys/kernel/overflowgid");
 }
 
 static bool is_alive(int pidfd)
@@ -121,7 +132,7 @@ static int open_pidfd(const struct rf__identity *identity)
 {
 	int pidfd;
 
-	if (identity->pid <= 0)
+	if (identity->pid <= 0 || !rf__kernel_has(RF__KERNEL_PIDFD))
 		return -1;
 	pidfd = (int)syscall(SYS_pidfd_open, identity->pid, 0);
 	if (pidfd >= 0 && (!has_credentials(pidfd, identity) || !is_alive(pidfd))) {
@@ -131,12 +142,21 @@ static int open_pidfd(const struct rf__identity *identity)
 	return pidfd;
 }
 
+static int get_peer_pidfd(int sock, int *pidfd, socklen_t *len)
+{
+	if (!rf__kernel_has(RF__KERNEL_PEERPIDFD)) {
+		errno = ENOPROTOOPT;
+		return -1;
+	}
+	return getsockopt(sock, SOL_SOCKET, SO_PEERPIDFD, pidfd, len);
+}
+
 static int read_pidfd(int sock, struct rf__identity *identity, struct rf__reason *reason)
 {
 	int pidfd = -1;
 	socklen_t len = sizeof(pidfd);
 
-	if (getsockopt(sock, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &len) < 0)
+	if (get_peer_pidfd(sock, &pidfd, &len) < 0)
 		pidfd = errno == ENOPROTOOPT ? open_pidfd(identity) : -1;
 	if (pidfd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
 		return rf__fail_errno(reason, "cannot get a pidfd of the peer");
@@ -151,6 +171,8 @@ static bool has_our_namespace(long proc_pid, const char *kind)
 	char path[48];
 	struct stat ours, theirs;
 
+	if (!rf__kernel_has(RF__KERNEL_PROC))
+		return false;
 	snprintf(path, sizeof(path), "/proc/self/ns/%s", kind);
 	if (stat(path, &ours) < 0)
 		return false;
@@ -206,15 +228,61 @@ static bool is_listed(uid_t uid, const uid_t *uids, size_t n_uids)
 	return false;
 }
 
-int rf__identity_check(const struct rf__identity *identity, const uid_t *uids, size_t n_uids,
-	struct rf__reason *reason)
+struct rf_peer rf__identity_peer(const struct rf__identity *identity)
+{
+	return (struct rf_peer){
+		.size = sizeof(struct rf_peer),
+		.uid = identity->uid,
+		.gid = identity->gid,
+		.pid = identity->pid,
+		.flags = identity->flags,
+	};
+}
+
+static bool is_group_listed(gid_t gid, const struct rf_options *options)
+{
+	for (size_t i = 0; i < options->n_gids; i++)
+		if (options->gids[i] == gid)
+			return gid != overflow_gid();
+	return false;
+}
+
+/* How many groups there are is the peer's affair: the kernel says it. */
+static bool is_member(int sock, const struct rf_options *options)
+{
+	socklen_t len = GROUPS_MOST * sizeof(gid_t);
+	gid_t *groups = malloc(len);
+	bool found = false;
+	size_t i;
+
+	if (groups && getsockopt(sock, SOL_SOCKET, SO_PEERGROUPS, groups, &len) == 0)
+		for (i = 0; i < len / sizeof(gid_t) && !found; i++)
+			found = is_group_listed(groups[i], options);
+	free(groups);
+	return found;
+}
+
+static bool is_admitted(const struct rf__identity *identity, const struct rf_options *options)
+{
+	struct rf_peer peer = rf__identity_peer(identity);
+
+	return options->admit && options->admit(&peer, options->admit_context);
+}
+
+int rf__identity_check(const struct rf__identity *identity, int sock,
+	const struct rf_options *options, struct rf__reason *reason)
 {
 	uid_t uid = identity->uid;
 
 	if (uid == overflow_uid() || uid == NO_UID)
 		return rf__fail(
 			reason, -EPERM, "uid %u is the overflow uid, it may be anybody", uid);
-	if (uid == geteuid() || uid == 0 || is_listed(uid, uids, n_uids))
+	if (uid == geteuid() || uid == 0 || is_listed(uid, options->uids, options->n_uids))
+		return 0;
+	if (options->n_gids &&
+		(is_group_listed(identity->gid, options) || is_member(sock, options)))
+		return 0;
+	if (is_admitted(identity, options))
 		return 0;
 	return rf__fail(reason, -EPERM, "uid %u is not admitted", uid);
 }

@@ -4,6 +4,7 @@
 #define RF_IDENTITY_H
 
 #include "util/reason.h"
+#include <ringfort/channel.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -37,10 +38,15 @@ struct rf__identity {
 int rf__identity_read(int sock, enum rf__origin origin, struct rf__identity *ret_identity,
 	struct rf__reason *reason);
 
-/* Do we deal with it: our own effective uid, root, and the n_uids listed. The overflow uid never
- * (it may be anybody), not even when listed. 0; -EPERM with a sentence that names the uid. */
-int rf__identity_check(const struct rf__identity *identity, const uid_t *uids, size_t n_uids,
-	struct rf__reason *reason);
+/* What the caller is told of it. */
+struct rf_peer rf__identity_peer(const struct rf__identity *identity);
+
+/* Do we deal with the peer of sock: our own effective uid, root, and who is listed by uid, by its
+ * effective or a supplementary group (SO_PEERGROUPS), or admitted by the caller's function, which
+ * is asked last. The overflow uid never (it may be anybody), not even when listed; the overflow gid
+ * is nobody's group. 0; -EPERM with a sentence that names the uid. */
+int rf__identity_check(const struct rf__identity *identity, int sock,
+	const struct rf_options *options, struct rf__reason *reason);
 
 /* Closes the pidfd; the identity claims neither RF_PEER_PIDFD nor RF_PEER_SAME any more. Also for a
  * client that learns that its server is not who called listen(2). Closing again does nothing. */

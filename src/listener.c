@@ -4,6 +4,7 @@
 #include "handshake.h"
 #include "options.h"
 #include "path.h"
+#include "quota.h"
 #include "util/clock.h"
 #include "util/fd.h"
 
@@ -31,13 +32,17 @@ struct pending {
 struct rf_listener {
 	struct rf__generation generation;
 	struct rf_options options;
-	uid_t *uids; /* what options.uids points to */
+	uid_t *uids;               /* what options.uids and options.gids point to */
+	char type[RF__TYPE_BYTES]; /* what options.type points to */
+	gid_t *gids;
+	struct rf__quota *quota;
 	struct rf__path path;
 	int sock; /* -1 with a single inherited connection */
 	int epoll;
 	int stop;      /* eventfd */
 	bool listened; /* called listen(2) ourselves */
 	bool single;   /* one inherited connection and no more */
+	bool suspect;  /* the kernel does not keep descriptors out of what we accept */
 	bool paused;   /* sock is not watched: no place free, or accept4(2) failed */
 	uint64_t paused_until_ns;
 	uint32_t stopped; /* atomic */
@@ -93,11 +98,16 @@ static void leave(struct rf_listener *l, struct rf_channel *channel)
 		pause_listening(l, false, 0);
 }
 
+static bool is_refusal(int error)
+{
+	return error == -EPERM || error == -ENOTSUP || error == -ENOBUFS;
+}
+
 /* error is why it ended without a channel. */
 static int give_up(struct rf_listener *l, struct pending *p, int error)
 {
 	l->reason = p->handshake.wire.reason;
-	rf__count(error == -EPERM || error == -ENOTSUP ? &l->refused : &l->failed, 1);
+	rf__count(is_refusal(error) ? &l->refused : &l->failed, 1);
 	leave(l, p->handshake.channel);
 	rf__handshake_end(&p->handshake);
 	return error;
@@ -125,6 +135,41 @@ static int expire(struct rf_listener *l, struct pending *p)
 	return give_up(l, p, -ETIMEDOUT);
 }
 
+/* A socket with which nothing is to be begun. */
+static void turn_away(struct rf_listener *l, int sock, struct rf__charge *charge)
+{
+	shutdown(sock, SHUT_RDWR);
+	rf__charge_hang_up(charge, &sock, l->suspect);
+}
+
+/* What is going to be the channel. Takes sock over. */
+static int make_channel(struct rf_listener *l, int sock, struct rf__identity *identity,
+	struct rf_channel **ret_channel)
+{
+	struct rf__charge *charge = rf__charge_new(l->quota, identity->uid);
+	struct rf_channel *channel = NULL;
+
+	if (charge)
+		channel = rf__channel_new(sock, identity, &l->options);
+	if (!channel) {
+		turn_away(l, sock, charge);
+		rf__charge_close(charge);
+		return rf__fail(&l->reason, -ENOMEM, "no memory for a channel");
+	}
+	channel->charge = charge;
+	channel->link.suspect = l->suspect;
+	*ret_channel = channel;
+	return 0;
+}
+
+/* Do we deal with it, and has it not enough of us already? */
+static int admit(struct rf_listener *l, struct rf_channel *channel)
+{
+	int r = rf__identity_check(&channel->identity, channel->link.sock, &l->options, &l->reason);
+
+	return r < 0 ? r : rf__charge_handshake(channel->charge, &l->reason);
+}
+
 /* Takes sock over and begins a handshake in a free place. Whom we do not deal with gets a reason
  * and no place. 0 or a negative errno. */
 static int begin(struct rf_listener *l, int sock, enum rf__origin origin, uint64_t deadline_ns)
@@ -133,24 +178,26 @@ static int begin(struct rf_listener *l, int sock, enum rf__origin origin, uint64
 	struct pending *p = free_place(l);
 	struct rf_channel *channel = NULL;
 	struct rf__wish wish;
-	int r = rf__identity_read(sock, origin, &identity, &l->reason), refused = 0;
+	int refused, r;
 
-	if (r >= 0)
-		refused = rf__identity_check(
-			&identity, l->options.uids, l->options.n_uids, &l->reason);
-	if (r >= 0)
-		channel = rf__channel_new(sock, &identity, &l->options);
+	if (l->suspect)
+		rf__socket_allow_looks(sock);
+	refused = rf__identity_read(sock, origin, &identity, &l->reason);
+	if (refused < 0)
+		identity.uid = (uid_t)-1;
+	r = make_channel(l, sock, &identity, &channel);
 	rf__identity_close(&identity);
-	if (!channel) {
-		rf__close(&sock);
+	if (r < 0) {
 		rf__count(&l->failed, 1);
-		return r < 0 ? r : rf__fail(&l->reason, -ENOMEM, "no memory for a channel");
+		return r;
 	}
 	wish = rf__options_wish(&l->options, &channel->identity, origin, l->listened);
 	rf__handshake_begin(&p->handshake, channel, true, &wish);
 	p->deadline_ns = deadline_ns;
 	p->busy = false;
 	rf__count(&l->handshakes, 1);
+	if (refused >= 0)
+		refused = admit(l, channel);
 	r = refused ? refused : watch(l, sock, (uint32_t)(p - l->pending));
 	if (r >= 0)
 		return 0;
@@ -173,6 +220,12 @@ static int accept_all(struct rf_listener *l, uint64_t now)
 
 	if (l->sock < 0 || now < l->paused_until_ns)
 		return 0;
+	if (rf__quota_is_clogged(l->quota)) {
+		rf__fail(&l->reason, -ENOBUFS,
+			"too many sockets cannot be closed: none is accepted");
+		pause_listening(l, true, rf__later(now, BACK_OFF_NS));
+		return 0;
+	}
 	for (i = 0; i < ACCEPT_MOST && free_place(l); i++) {
 		pause_listening(l, false, 0);
 		sock = accept4(l->sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -214,11 +267,13 @@ static int step_all(struct rf_listener *l, uint64_t now, struct rf_channel **ret
 }
 
 /* When something has to be done even if nothing happens; 0: at once. */
-static uint64_t next_ns(const struct rf_listener *l)
+static uint64_t next_ns(struct rf_listener *l)
 {
-	uint64_t next = l->paused_until_ns ? l->paused_until_ns : RF_FOREVER;
+	uint64_t next = rf__quota_collect(l->quota, rf__now());
 	const struct pending *p;
 
+	if (l->paused_until_ns && l->paused_until_ns < next)
+		next = l->paused_until_ns;
 	for (p = l->pending; p < l->pending + PENDING_MOST; p++) {
 		if (!p->handshake.channel)
 			continue;
@@ -260,8 +315,10 @@ static int accept_until(struct rf_listener *l, uint64_t deadline_ns,
 			return rf__fail(
 				reason, -EPIPE, "the inherited connection was used already");
 		now = rf__now();
-		r = accept_all(l, now);
-		if (r >= 0)
+		r = step_all(l, now, ret_channel); /* who has gone leaves a place to the next */
+		if (!r)
+			r = accept_all(l, now);
+		if (!r)
 			r = step_all(l, now, ret_channel);
 		if (r)
 			return r < 0 ? r : 0;
@@ -288,16 +345,37 @@ int rf_accept(struct rf_listener *listener, uint64_t deadline_ns, struct rf_chan
 
 /* Setting up */
 
-static int copy_uids(struct rf_listener *l)
+/* A copy of n elements; NULL and 0 when there are none. */
+static int copy_array(const void *from, size_t n, size_t size, void **ret_copy)
 {
-	if (!l->options.n_uids)
-		return 0;
-	l->uids = calloc(l->options.n_uids, sizeof(*l->uids));
-	if (!l->uids)
+	void *copy = n ? calloc(n, size) : NULL;
+
+	if (n && !copy)
 		return -ENOMEM;
-	memcpy(l->uids, l->options.uids, l->options.n_uids * sizeof(*l->uids));
-	l->options.uids = l->uids;
+	if (n)
+		memcpy(copy, from, n * size);
+	*ret_copy = copy;
 	return 0;
+}
+
+static int copy_lists(struct rf_listener *l)
+{
+	struct rf_options *o = &l->options;
+	void *copy = NULL;
+	int r = copy_array(o->uids, o->n_uids, sizeof(*l->uids), &copy);
+
+	o->uids = l->uids = copy;
+	if (r < 0)
+		return r;
+	r = copy_array(o->gids, o->n_gids, sizeof(*l->gids), &copy);
+	o->gids = l->gids = r < 0 ? NULL : copy;
+	return r;
+}
+
+static int make_quota(struct rf_listener *l)
+{
+	l->quota = rf__quota_new(&l->options);
+	return l->quota ? 0 : -ENOMEM;
 }
 
 static int make_epoll(void)
@@ -312,7 +390,9 @@ static int prepare(struct rf_listener *l, struct rf__reason *reason)
 	int r = rf__generation_get(&l->generation);
 
 	if (r >= 0)
-		r = copy_uids(l);
+		r = copy_lists(l);
+	if (r >= 0)
+		r = make_quota(l);
 	if (r >= 0)
 		r = l->stop = rf__bell_eventfd(0);
 	if (r >= 0)
@@ -331,6 +411,8 @@ static int new_listener(const struct rf_options *options, struct rf_listener **r
 	if (!l)
 		return rf__fail(reason, -ENOMEM, "no memory for a listener");
 	l->options = *options;
+	if (options->type)
+		l->options.type = strcpy(l->type, options->type);
 	l->sock = l->stop = l->epoll = -1;
 	r = prepare(l, reason);
 	if (r < 0)
@@ -340,15 +422,19 @@ static int new_listener(const struct rf_options *options, struct rf_listener **r
 	return r;
 }
 
-static int listen_on_path(
+static int listen_on_name(
 	struct rf_listener *l, const struct rf__address *address, struct rf__reason *reason)
 {
+	const struct rf__path_access access = {.mode = l->options.mode,
+		.has_group = l->options.flags & RF_OPTION_GROUP,
+		.group = l->options.group};
 	int r;
 
 	l->sock = rf__socket_new(reason);
 	if (l->sock < 0)
 		return l->sock;
-	r = rf__path_listen(l->sock, address, l->options.mode, &l->path, reason);
+	l->suspect = !rf__socket_allow_fds(l->sock, false);
+	r = rf__path_listen(l->sock, address, &access, &l->path, reason);
 	l->listened = r >= 0;
 	return r < 0 ? r : watch(l, l->sock, SOURCE_LISTEN);
 }
@@ -362,6 +448,7 @@ static int listen_on_fd(struct rf_listener *l, int fd, struct rf__reason *reason
 	sock = rf__socket_duplicate(fd, reason);
 	if (sock < 0)
 		return sock;
+	l->suspect = true; /* descriptors may be queued from before it was ours */
 	if (kind == RF__SOCKET_LISTENS) {
 		l->sock = sock;
 		fcntl(sock, F_SETFL, fcntl(sock, F_GETFL) | O_NONBLOCK);
@@ -388,8 +475,8 @@ int rf_listen(
 	r = new_listener(&read, &l, reason);
 	if (r < 0)
 		return r;
-	r = parsed.kind == RF__ADDRESS_PATH ? listen_on_path(l, &parsed, reason)
-					    : listen_on_fd(l, parsed.fd, reason);
+	r = parsed.kind == RF__ADDRESS_FD ? listen_on_fd(l, parsed.fd, reason)
+					  : listen_on_name(l, &parsed, reason);
 	if (r < 0) {
 		rf_listener_close(l);
 		return r;
@@ -458,6 +545,26 @@ const char *rf_listener_reason(struct rf_listener *listener)
 	return listener ? listener->reason.text : "";
 }
 
+/* Closing a listening socket closes what nobody has accepted, and what is queued there. One that was
+ * inherited is others' as well: they may still accept. */
+static void empty_queue(struct rf_listener *l)
+{
+	struct rf__charge *charge;
+	int sock, i;
+
+	if (!l->suspect || !l->listened)
+		return;
+	charge = rf__charge_new(l->quota, (uid_t)-1);
+	shutdown(l->sock, SHUT_RDWR);
+	for (i = 0; i < ACCEPT_MOST * 2; i++) {
+		sock = accept4(l->sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (sock < 0)
+			break;
+		turn_away(l, sock, charge);
+	}
+	rf__charge_close(charge);
+}
+
 void rf_listener_close(struct rf_listener *listener)
 {
 	bool ours;
@@ -468,11 +575,15 @@ void rf_listener_close(struct rf_listener *listener)
 	ours = listener->generation.word && rf__generation_is_ours(&listener->generation);
 	for (i = 0; i < PENDING_MOST; i++)
 		rf__handshake_end(&listener->pending[i].handshake);
-	if (ours)
+	if (ours) {
 		rf__path_unlink(&listener->path);
+		empty_queue(listener);
+	}
 	rf__close(&listener->sock);
 	rf__close(&listener->epoll);
 	rf__close(&listener->stop);
+	rf__quota_drop(listener->quota);
+	free(listener->gids);
 	free(listener->uids);
 	free(listener);
 }

@@ -9,6 +9,12 @@
 #define MAX_RING_DEFAULT (UINT64_C(64) << 20)
 #define SPIN_DEFAULT_NS  (50 * UINT64_C(1000))
 
+/* Quotas for a user. */
+#define MAX_BYTES_DEFAULT    (UINT64_C(1) << 30)
+#define MAX_CHANNELS_DEFAULT 64
+
+#define FLAGS_KNOWN (RF_OPTION_GROUP | RF_OPTION_POPULATE | RF_OPTION_MLOCK | RF_OPTION_HUGE)
+
 static bool is_zero(const unsigned char *bytes, size_t n)
 {
 	size_t i;
@@ -37,7 +43,7 @@ static int copy_known(
 
 static int check_choices(const struct rf_options *o, struct rf__reason *reason)
 {
-	if (o->kind > RF_BYTES)
+	if (o->kind > RF_STREAM)
 		return rf__fail(reason, -EINVAL, "options: kind %u is unknown", o->kind);
 	if (o->direction > (RF_SEND | RF_RECEIVE))
 		return rf__fail(reason, -EINVAL, "options: direction %u is unknown", o->direction);
@@ -51,8 +57,30 @@ static int check_choices(const struct rf_options *o, struct rf__reason *reason)
 	if (o->n_uids && !o->uids)
 		return rf__fail(
 			reason, -EINVAL, "options: n_uids is %zu, but uids is NULL", o->n_uids);
+	if (o->n_gids && !o->gids)
+		return rf__fail(
+			reason, -EINVAL, "options: n_gids is %zu, but gids is NULL", o->n_gids);
+	if (o->flags & ~(uint32_t)FLAGS_KNOWN)
+		return rf__fail(reason, -EINVAL, "options: flags 0x%x are unknown", o->flags);
 	if (o->reserved)
 		return rf__fail(reason, -EINVAL, "options: reserved is not 0");
+	return 0;
+}
+
+static int check_type(const struct rf_options *o, struct rf__reason *reason)
+{
+	if (o->kind != RF_ELEMENTS && (o->element_bytes || o->type))
+		return rf__fail(
+			reason, -EINVAL, "options: element_bytes and type are for RF_ELEMENTS");
+	if (o->kind != RF_ELEMENTS)
+		return 0;
+	if (!o->element_bytes || o->element_bytes > RF__ELEMENT_MAX)
+		return rf__fail(reason, -EINVAL,
+			"options: element_bytes %llu is not between 1 and 1 MiB",
+			(unsigned long long)o->element_bytes);
+	if (!o->type || !rf__is_type_name(o->type))
+		return rf__fail(reason, -EINVAL,
+			"options: type is not a name of 1 to 63 printable characters of ASCII");
 	return 0;
 }
 
@@ -74,6 +102,24 @@ static int check_sizes(const struct rf_options *o, struct rf__reason *reason)
 	return 0;
 }
 
+/* Who is to be let in decides who has to get at the file. */
+static uint32_t default_mode(const struct rf_options *o)
+{
+	if (o->n_uids)
+		return 0666;
+	if (o->flags & RF_OPTION_GROUP)
+		return 0660;
+	return o->n_gids || o->admit ? 0666 : 0600;
+}
+
+/* A ring that the caller allows has to fit. */
+static uint64_t default_bytes(const struct rf_options *o)
+{
+	uint64_t bytes = 4 * o->max_ring_bytes;
+
+	return bytes > MAX_BYTES_DEFAULT ? bytes : MAX_BYTES_DEFAULT;
+}
+
 int rf__options_read(
 	const struct rf_options *options, struct rf_options *ret_options, struct rf__reason *reason)
 {
@@ -83,18 +129,22 @@ int rf__options_read(
 	if (r >= 0)
 		r = check_choices(&o, reason);
 	if (r >= 0)
+		r = check_type(&o, reason);
+	if (r >= 0)
 		r = check_sizes(&o, reason);
 	if (r < 0)
 		return r;
-	if (!o.kind)
-		o.kind = RF_BYTES;
 	if (!o.spin_ns)
 		o.spin_ns = SPIN_DEFAULT_NS;
 	if (!o.max_ring_bytes)
 		o.max_ring_bytes = o.ring_bytes > MAX_RING_DEFAULT ? rf__power_of_two(o.ring_bytes)
 								   : MAX_RING_DEFAULT;
 	if (!o.mode)
-		o.mode = o.n_uids ? 0666 : 0600;
+		o.mode = default_mode(&o);
+	if (!o.max_bytes)
+		o.max_bytes = default_bytes(&o);
+	if (!o.max_channels)
+		o.max_channels = MAX_CHANNELS_DEFAULT;
 	*ret_options = o;
 	return 0;
 }
@@ -114,8 +164,7 @@ struct rf__wish rf__options_wish(const struct rf_options *options,
 	const struct rf__identity *identity, enum rf__origin origin, bool listened)
 {
 	bool verified = identity->flags & RF_PEER_SAME && (origin == RF__CONNECTED || listened);
-
-	return (struct rf__wish){
+	struct rf__wish wish = {
 		.kind = options->kind,
 		.direction = options->direction,
 		.ring_bytes = options->ring_bytes,
@@ -123,5 +172,10 @@ struct rf__wish rf__options_wish(const struct rf_options *options,
 		.doorbells = doorbells(options, verified),
 		.page_bytes = (uint32_t)rf__page_bytes(),
 		.listened = listened,
+		.element_bytes = (uint32_t)options->element_bytes,
 	};
+
+	if (options->type)
+		memcpy(wish.type, options->type, strlen(options->type));
+	return wish;
 }

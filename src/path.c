@@ -75,9 +75,17 @@ static int remove_stale(const struct sockaddr_un *name, struct rf__reason *reaso
 		       : 0;
 }
 
+/* A change of group may take permission bits away, so the mode comes second. */
+static int set_access(const char *path, const struct rf__path_access *access)
+{
+	if (access->has_group && lchown(path, (uid_t)-1, access->group) < 0)
+		return -1;
+	return chmod(path, access->mode);
+}
+
 /* Nobody can connect before listen(2): until then the mode may be that of the umask. */
-static int bind_and_listen(int sock, const struct rf__address *address, uint32_t mode,
-	struct rf__path *ret_path, struct rf__reason *reason)
+static int bind_and_listen(int sock, const struct rf__address *address,
+	const struct rf__path_access *access, struct rf__path *ret_path, struct rf__reason *reason)
 {
 	const char *path = address->name.sun_path;
 	struct stat st;
@@ -85,7 +93,7 @@ static int bind_and_listen(int sock, const struct rf__address *address, uint32_t
 
 	if (bind(sock, (const struct sockaddr *)&address->name, address->name_len) < 0)
 		return rf__fail_errno(reason, "%s", path);
-	if (chmod(path, mode) < 0 || lstat(path, &st) < 0 || listen(sock, BACKLOG) < 0) {
+	if (set_access(path, access) < 0 || lstat(path, &st) < 0 || listen(sock, BACKLOG) < 0) {
 		r = rf__fail_errno(reason, "%s", path);
 		unlink(path);
 		return r;
@@ -95,16 +103,28 @@ static int bind_and_listen(int sock, const struct rf__address *address, uint32_t
 	return 0;
 }
 
-int rf__path_listen(int sock, const struct rf__address *address, uint32_t mode,
-	struct rf__path *ret_path, struct rf__reason *reason)
+static int listen_on_name(int sock, const struct rf__address *address, struct rf__reason *reason)
 {
-	int held = lock(&address->name, reason), r;
+	if (bind(sock, (const struct sockaddr *)&address->name, address->name_len) < 0)
+		return errno == EADDRINUSE ? rf__fail(reason, -EADDRINUSE,
+						     "%s: somebody has that name", address->text)
+					   : rf__fail_errno(reason, "%s", address->text);
+	return listen(sock, BACKLOG) < 0 ? rf__fail_errno(reason, "%s", address->text) : 0;
+}
 
+int rf__path_listen(int sock, const struct rf__address *address,
+	const struct rf__path_access *access, struct rf__path *ret_path, struct rf__reason *reason)
+{
+	int held, r;
+
+	if (address->kind == RF__ADDRESS_ABSTRACT)
+		return listen_on_name(sock, address, reason);
+	held = lock(&address->name, reason);
 	if (held < 0)
 		return held;
 	r = remove_stale(&address->name, reason);
 	if (r >= 0)
-		r = bind_and_listen(sock, address, mode, ret_path, reason);
+		r = bind_and_listen(sock, address, access, ret_path, reason);
 	rf__close(&held);
 	return r;
 }

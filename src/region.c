@@ -5,9 +5,12 @@
 
 #include "util/check.h"
 #include "util/fd.h"
+#include "util/kernel.h"
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
+#include <ringfort/options.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -21,10 +24,17 @@
 #ifndef F_SEAL_EXEC
 #define F_SEAL_EXEC 0x0020
 #endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
 #define SEALS_SIZED (F_SEAL_SHRINK | F_SEAL_GROW)
 #define SEALS_FINAL (SEALS_SIZED | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
 #define BLOCK_BYTES 512 /* of st_blocks, whatever the file system */
+#define HUGE_BYTES  ((size_t)2 << 20)
 
 _Static_assert(
 	RF__AREA_MAX < SIZE_MAX / 2 - (1 << 20), "a mapped region fits in the address space");
@@ -67,11 +77,14 @@ static int check_file_limit(uint64_t file_bytes, struct rf__reason *reason)
 static int create_memfd(const char *name)
 {
 	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	int fd = memfd_create(name, flags | MFD_NOEXEC_SEAL);
+	int fd = -1;
 
-	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create(name, flags);
-	return fd;
+	if (rf__kernel_has(RF__KERNEL_NOEXEC_SEAL)) {
+		fd = memfd_create(name, flags | MFD_NOEXEC_SEAL);
+		if (fd >= 0 || errno != EINVAL)
+			return fd;
+	}
+	return memfd_create(name, flags);
 }
 
 int rf__region_create(
@@ -156,15 +169,32 @@ static int map_over(unsigned char *base, int protection, const struct rf__region
 	return madvise(base, page + 2 * area, MADV_DONTFORK);
 }
 
+/* Address space for len bytes that begins at a multiple of alignment, or NULL. */
+static unsigned char *reserve_addresses(size_t len, size_t alignment)
+{
+	size_t page = (size_t)rf__page_bytes(), surplus = alignment - page, before;
+	unsigned char *at = mmap(
+		NULL, len + surplus, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (at == MAP_FAILED)
+		return NULL;
+	before = -(uintptr_t)at & (alignment - 1);
+	if (before)
+		munmap(at, before);
+	if (before < surplus)
+		munmap(at + before + len, surplus - before);
+	return at + before;
+}
+
 int rf__region_map(struct rf__region *region, enum rf__access access, struct rf__reason *reason)
 {
 	int protection = access == RF__READ_WRITE ? PROT_READ | PROT_WRITE : PROT_READ;
 	size_t len = mapped_bytes(region);
-	unsigned char *base =
-		mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	bool large = region->area_bytes >= HUGE_BYTES;
+	unsigned char *base = reserve_addresses(len, large ? HUGE_BYTES : (size_t)rf__page_bytes());
 	int r;
 
-	if (base == MAP_FAILED)
+	if (!base)
 		return rf__fail_errno(reason, "no address space for a region of %zu bytes", len);
 	if (map_over(base, protection, region) < 0) {
 		r = rf__fail_errno(reason, "cannot map a region");
@@ -173,6 +203,59 @@ int rf__region_map(struct rf__region *region, enum rf__access access, struct rf_
 	}
 	region->base = base;
 	return 0;
+}
+
+static int lock_pages(const struct rf__region *region, struct rf__reason *reason)
+{
+	size_t len = (size_t)(rf__page_bytes() + region->area_bytes);
+	struct rlimit limit = {.rlim_cur = 0};
+	int error;
+
+	if (mlock(region->base, len) == 0)
+		return 0;
+	error = errno;
+	if (error != ENOMEM && error != EPERM)
+		return rf__fail_errno(reason, "cannot lock a region into memory");
+	getrlimit(RLIMIT_MEMLOCK, &limit);
+	return rf__fail(reason, -error,
+		"cannot lock %zu bytes into memory: RLIMIT_MEMLOCK is %" PRIu64 " in all", len,
+		(uint64_t)limit.rlim_cur);
+}
+
+static void touch_pages(const struct rf__region *region)
+{
+	size_t page = (size_t)rf__page_bytes(), len = mapped_bytes(region), at;
+
+	for (at = 0; at < len; at += page)
+		(void)*(volatile const unsigned char *)(region->base + at);
+}
+
+static int populate(const struct rf__region *region, struct rf__reason *reason)
+{
+	if (rf__kernel_has(RF__KERNEL_POPULATE)) {
+		if (madvise(region->base, mapped_bytes(region), MADV_POPULATE_READ) == 0)
+			return 0;
+		if (errno != EINVAL)
+			return rf__fail_errno(reason, "cannot populate a region");
+	}
+	touch_pages(region);
+	return 0;
+}
+
+int rf__region_settle(struct rf__region *region, enum rf__access access, uint32_t flags,
+	struct rf__reason *reason)
+{
+	size_t len = (size_t)(rf__page_bytes() + region->area_bytes);
+	int r = 0;
+
+	if (flags & RF_OPTION_HUGE && access == RF__READ_WRITE && len > HUGE_BYTES &&
+		rf__kernel_has(RF__KERNEL_COLLAPSE))
+		madvise(region->base, len, MADV_COLLAPSE);
+	if (flags & RF_OPTION_MLOCK)
+		r = lock_pages(region, reason);
+	if (r >= 0 && flags & (RF_OPTION_MLOCK | RF_OPTION_POPULATE))
+		r = populate(region, reason);
+	return r;
 }
 
 static int seal_bits(enum rf__seals seals)
@@ -196,6 +279,10 @@ static int reopen(int fd, enum rf__access access)
 {
 	char path[32];
 
+	if (!rf__kernel_has(RF__KERNEL_PROC)) {
+		errno = ENOENT;
+		return -1;
+	}
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	return open(path, (access == RF__READ_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC);
 }
@@ -218,6 +305,47 @@ int rf__region_lend(struct rf__region *region, enum rf__access access, struct rf
 	}
 	region->lent = true;
 	return fd;
+}
+
+int rf__region_keep(const struct rf__region *region)
+{
+	int fd = reopen(region->fd, RF__READ_ONLY);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* SIGURG for this thread alone, and blocked meanwhile: see is_let_go(). What is pending for the
+ * process stays. */
+static void drop_signal(const sigset_t *set, int fd)
+{
+	static const struct timespec at_once;
+	siginfo_t info;
+
+	if (sigtimedwait(set, &info, &at_once) == SIGURG && info.si_fd != fd)
+		kill(getpid(), SIGURG);
+}
+
+/* Whoever opens the file while the lease is held makes the kernel signal its owner: by default the
+ * process, with SIGIO, which is deadly. */
+bool rf__region_is_let_go(int fd)
+{
+	struct f_owner_ex owner = {.type = F_OWNER_TID, .pid = gettid()};
+	sigset_t urgent, before, pending;
+	bool alone;
+
+	sigemptyset(&urgent);
+	sigaddset(&urgent, SIGURG);
+	if (fcntl(fd, F_SETOWN_EX, &owner) < 0 || fcntl(fd, F_SETSIG, SIGURG) < 0)
+		return false;
+	pthread_sigmask(SIG_BLOCK, &urgent, &before);
+	sigpending(&pending);
+	alone = fcntl(fd, F_SETLEASE, F_WRLCK) == 0;
+	if (alone)
+		fcntl(fd, F_SETLEASE, F_UNLCK);
+	if (alone && !sigismember(&pending, SIGURG))
+		drop_signal(&urgent, fd);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return alone;
 }
 
 static int verify_seals(int fd, enum rf__seals seals, struct rf__reason *reason)

@@ -13,7 +13,9 @@
 
 /* A region's file is one page of words and then area_bytes of data (0: none; else a power of two
  * and at least a page). It is mapped as header, area, area again: what starts before the end of the
- * area is contiguous.
+ * area is contiguous. Where the area is large enough the mapping begins at a multiple of 2 MiB, so
+ * that file and addresses agree and the kernel can map huge pages, in all but the first 2 MiB of
+ * the second half.
  *
  * The life of a region that a server makes: create, allocate until there is no more, map, seal
  * (FINAL what it writes itself, SIZED what the client writes), lend. A client puts a descriptor it
@@ -63,6 +65,16 @@ int rf__region_allocate(struct rf__region *region, uint64_t step_bytes, struct r
  * sealed FINAL already and to be written; errnos of madvise(2). Nothing stays mapped on failure. */
 int rf__region_map(struct rf__region *region, enum rf__access access, struct rf__reason *reason);
 
+/* Of enum rf_option_flags, does to a mapping what it is asked for; rf__region_unmap() undoes it.
+ *
+ * POPULATE: all of it is brought into our page tables; only reads, since a page that is allocated
+ * needs no more. MLOCK: so, and locked into memory; the second half shows pages that are locked
+ * already and is not charged again. HUGE: gathers what is mapped for writing into huge pages; a
+ * hint, so it never fails. Takes as long as a copy of the area.
+ * 0; -ENOMEM, -EPERM: RLIMIT_MEMLOCK; other errnos of mlock(2) and madvise(2). */
+int rf__region_settle(struct rf__region *region, enum rf__access access, uint32_t flags,
+	struct rf__reason *reason);
+
 /* Adds the seals that make it `seals`. A seal waits for whoever is writing to the file, so this is
  * only for what no peer can write to: our own before it is lent, and what a client has got to write
  * to itself (threats M5). 0; -EINVAL: lent; -ENOTSUP: the kernel lacks FUTURE_WRITE; -EPERM: sealed
@@ -75,6 +87,18 @@ int rf__region_seal(struct rf__region *region, enum rf__seals seals, struct rf__
  * any number of times. Only seals keep a peer from writing; the mode is a second line.
  * The descriptor (CLOEXEC); errnos of fcntl(2) and fchmod(2). */
 int rf__region_lend(struct rf__region *region, enum rf__access access, struct rf__reason *reason);
+
+/* A private read-only descriptor of its file, with an open file description of its own: to see when a
+ * peer has let go of it. The descriptor (CLOEXEC); errnos of open(2), -ENOENT where there is no
+ * /proc. */
+int rf__region_keep(const struct rf__region *region);
+
+/* Has nobody but this descriptor of rf__region_keep() the file open or mapped, by a description that
+ * open(2) made, as those of rf__region_lend() are? What memfd_create(2) itself gave us is not seen,
+ * nor is a descriptor opened with O_PATH. Asked by taking a write lease for a moment; nobody can make
+ * that wait, and no signal of it reaches the program. false also where the file belongs to another
+ * user than the one that we have become. */
+bool rf__region_is_let_go(int fd);
 
 /* Checks a descriptor that came from a peer, or whose file a peer can write to. Only looks, in an
  * order that cannot hang (threats M1-M3, M5-M8): its seals, which only a memfd has, are exactly

@@ -29,6 +29,12 @@ static int rx_breach(struct rf__ring_rx *rx, const char *what)
 	return -EPROTO;
 }
 
+/* Records are whole words. */
+static bool is_whole(uint64_t unit, uint64_t bytes)
+{
+	return unit ? !(bytes % unit) : !(bytes % 8);
+}
+
 /* The producer */
 
 void rf__ring_tx_init(struct rf__ring_tx *tx, struct rf__producer_words *own,
@@ -48,8 +54,9 @@ static int tx_refresh(struct rf__ring_tx *tx)
 
 	if (head - tx->head > tx->published - tx->head)
 		return tx_breach(tx, "the consumer's head is beyond what was published");
-	if (head % 8)
-		return tx_breach(tx, "the consumer's head is not at a record");
+	if (!is_whole(tx->unit, head - tx->head))
+		return tx_breach(tx, tx->unit ? "the consumer's head is not at an element"
+					      : "the consumer's head is not at a record");
 	tx->head = head;
 	return 0;
 }
@@ -59,12 +66,18 @@ static uint64_t tx_room(const struct rf__ring_tx *tx)
 	return tx->capacity - (tx->reserved - tx->head);
 }
 
+/* What a reservation of len bytes takes of the ring. */
+static uint64_t taken_by(const struct rf__ring_tx *tx, size_t len)
+{
+	return tx->unit ? len : rf__record_bytes(len);
+}
+
 static struct rf__reservation *waiting_at(struct rf__ring_tx *tx, uint32_t index)
 {
 	return &tx->waiting[index % RF_RESERVED_MAX];
 }
 
-static void reserve_one(struct rf__ring_tx *tx, size_t len, struct rf_buffer *ret)
+static void reserve_one(struct rf__ring_tx *tx, size_t len, uint64_t each, struct rf_buffer *ret)
 {
 	struct rf__reservation *r = waiting_at(tx, tx->waiting_end++);
 
@@ -72,22 +85,25 @@ static void reserve_one(struct rf__ring_tx *tx, size_t len, struct rf_buffer *re
 	r->len = (uint32_t)len;
 	r->committed = false;
 	*ret = (struct rf_buffer){
-		.data = tx->data + (tx->reserved & (tx->capacity - 1)) + RF__HEADER,
+		.data = tx->data + (tx->reserved & (tx->capacity - 1)) +
+			(tx->unit ? 0 : RF__HEADER),
 		.len = len,
 		.id = tx->reserved,
 	};
-	tx->reserved += rf__record_bytes(len);
+	tx->reserved += each;
 }
 
 int rf__ring_tx_reserve(
 	struct rf__ring_tx *tx, size_t len, struct rf_buffer *ret_buffers, unsigned max)
 {
-	uint64_t each = rf__record_bytes(len);
+	uint64_t each = taken_by(tx, len);
 	unsigned slots = RF_RESERVED_MAX - (tx->waiting_end - tx->waiting_first), n;
 
 	if (tx->breach)
 		return -EPROTO;
 	if (tx->ended || !max || !slots)
+		return -EINVAL;
+	if (tx->unit && (!len || !is_whole(tx->unit, len)))
 		return -EINVAL;
 	if (!rf__ring_tx_fits(tx, len))
 		return -EMSGSIZE;
@@ -98,7 +114,7 @@ int rf__ring_tx_reserve(
 	if (max > slots)
 		max = slots;
 	for (n = 0; n < max && tx_room(tx) >= each; n++)
-		reserve_one(tx, len, &ret_buffers[n]);
+		reserve_one(tx, len, each, &ret_buffers[n]);
 	return (int)n;
 }
 
@@ -151,15 +167,31 @@ static uint64_t gap_len(uint64_t bytes)
 	return len < RF_RECORD_MAX ? len : RF_RECORD_MAX;
 }
 
-/* The newest reservation ends at `end` from now on; behind an older one a gap is left. */
-static void give_up(struct rf__ring_tx *tx, const struct rf__reservation *r, uint64_t end)
+/* An older reservation ends at `end` from now on, and a gap is left, for which a view has no word.
+ * Once that is ended it needs none: nobody gets to see the gap. */
+static int leave_gap(struct rf__ring_tx *tx, const struct rf__reservation *r, uint64_t end)
 {
-	uint64_t old_end = r->position + rf__record_bytes(r->len);
+	uint64_t old_end = r->position + taken_by(tx, r->len);
 
-	if (is_newest(tx, r))
-		tx->reserved = end;
-	else if (end != old_end)
+	if (end == old_end)
+		return 0;
+	if (!tx->unit)
 		put_header(tx, end, RF__SKIP | gap_len(old_end - end));
+	return tx->unit && !tx->ended ? -EINVAL : 0;
+}
+
+/* The newest one just shrinks, maybe to nothing. */
+static int settle(struct rf__ring_tx *tx, struct rf__reservation *r, uint64_t end)
+{
+	if (is_newest(tx, r)) {
+		tx->reserved = end;
+		tx->waiting_end -= end == r->position;
+	} else if (leave_gap(tx, r, end) < 0) {
+		return -EINVAL;
+	}
+	r->committed = true;
+	advance(tx);
+	return 0;
 }
 
 int rf__ring_tx_commit(struct rf__ring_tx *tx, uint64_t id, size_t len, uint32_t tag)
@@ -170,26 +202,17 @@ int rf__ring_tx_commit(struct rf__ring_tx *tx, uint64_t id, size_t len, uint32_t
 		return -EPROTO;
 	if (!r || len > r->len)
 		return -EINVAL;
+	if (tx->unit)
+		return is_whole(tx->unit, len) ? settle(tx, r, id + len) : -EINVAL;
 	put_header(tx, id, (uint64_t)tag << RF__TAG_SHIFT | len);
-	give_up(tx, r, id + rf__record_bytes(len));
-	r->committed = true;
-	advance(tx);
-	return 0;
+	return settle(tx, r, id + rf__record_bytes(len));
 }
 
 int rf__ring_tx_cancel(struct rf__ring_tx *tx, uint64_t id)
 {
 	struct rf__reservation *r = find_open(tx, id);
 
-	if (!r)
-		return -EINVAL;
-	give_up(tx, r, id);
-	if (is_newest(tx, r))
-		tx->waiting_end--;
-	else
-		r->committed = true;
-	advance(tx);
-	return 0;
+	return r ? settle(tx, r, id) : -EINVAL;
 }
 
 void rf__ring_tx_publish(struct rf__ring_tx *tx)
@@ -205,13 +228,28 @@ void rf__ring_tx_publish(struct rf__ring_tx *tx)
 		tx->kick_due = true;
 }
 
-void rf__ring_tx_end(struct rf__ring_tx *tx)
+static void cancel_all(struct rf__ring_tx *tx)
 {
 	uint32_t i, first = tx->waiting_first;
 
 	for (i = tx->waiting_end; i != first; i--)
 		if (!waiting_at(tx, i - 1)->committed)
 			rf__ring_tx_cancel(tx, waiting_at(tx, i - 1)->position);
+}
+
+/* Of a view, all that is behind the oldest open reservation. */
+static void cut_off(struct rf__ring_tx *tx)
+{
+	tx->waiting_first = tx->waiting_end;
+	tx->reserved = tx->committed;
+}
+
+void rf__ring_tx_end(struct rf__ring_tx *tx)
+{
+	if (tx->unit)
+		cut_off(tx);
+	else
+		cancel_all(tx);
 	rf__ring_tx_publish(tx);
 	rf__store_seq_cst(&tx->own->closed, 1);
 	tx->ended = true;
@@ -220,7 +258,7 @@ void rf__ring_tx_end(struct rf__ring_tx *tx)
 
 int rf__ring_tx_arm(struct rf__ring_tx *tx, size_t len)
 {
-	uint64_t each = rf__record_bytes(len);
+	uint64_t each = taken_by(tx, len ? len : tx->unit);
 
 	rf__store_seq_cst(&tx->own->space_want, tx->reserved + each - tx->capacity);
 	if (tx->breach || tx_refresh(tx) < 0)
@@ -270,8 +308,9 @@ static int rx_refresh(struct rf__ring_rx *rx)
 		return rx_breach(rx, "the producer's closed is neither 0 nor 1");
 	if (tail - rx->tail > rx->stored + rx->capacity - rx->tail)
 		return rx_breach(rx, "the producer's tail is beyond the ring");
-	if (tail % 8)
-		return rx_breach(rx, "the producer's tail is not at a record");
+	if (!is_whole(rx->unit, tail - rx->tail))
+		return rx_breach(rx, rx->unit ? "the producer's tail is not at an element"
+					      : "the producer's tail is not at a record");
 	rx->tail = tail;
 	rx->final = rx->closed = closed;
 	return 0;
@@ -294,11 +333,11 @@ static void give_back(struct rf__ring_rx *rx, bool now)
 }
 
 /* What a message's id says: where the record before it ended, and how far it reaches from there,
- * gaps included, both in units of 8 bytes. So releases need neither a list nor a second look at
- * shared memory. */
-static uint64_t make_id(uint64_t from, uint64_t bytes)
+ * gaps included, both in words of 8 bytes, in a view in bytes. So releases need neither a list nor a
+ * second look at shared memory. */
+static uint64_t make_id(uint64_t word, uint64_t from, uint64_t bytes)
 {
-	return bytes / 8 << 32 | (from / 8 & UINT32_MAX);
+	return bytes / word << 32 | (from / word & UINT32_MAX);
 }
 
 /* Reads the header at position, which moves behind the record: 1; behind a gap: 0. */
@@ -327,6 +366,22 @@ static void pass_gaps(struct rf__ring_rx *rx)
 		rx->released = rx->taken = rx->position;
 }
 
+/* Of a view everything that is there is one message; 0: nothing is. */
+static int borrow_rest(struct rf__ring_rx *rx, struct rf_message *ret_message)
+{
+	uint64_t bytes = rx->tail - rx->position;
+
+	if (!bytes)
+		return 0;
+	*ret_message = (struct rf_message){
+		.data = rx->data + (rx->position & (rx->capacity - 1)),
+		.len = (size_t)bytes,
+		.id = make_id(1, rx->position, bytes),
+	};
+	rx->position = rx->taken = rx->tail;
+	return 1;
+}
+
 /* 1: *ret_message is the next record; 0: there is none, or the budget of gaps is used up;
  * -EPROTO. */
 static int borrow_one(struct rf__ring_rx *rx, unsigned *gaps, struct rf_message *ret_message)
@@ -343,7 +398,7 @@ static int borrow_one(struct rf__ring_rx *rx, unsigned *gaps, struct rf_message 
 			*ret_message = (struct rf_message){
 				.data = rx->data + (begin & (rx->capacity - 1)) + RF__HEADER,
 				.len = (size_t)(header & RF__LEN_MASK),
-				.id = make_id(rx->taken, rx->position - rx->taken),
+				.id = make_id(8, rx->taken, rx->position - rx->taken),
 				.tag = (uint32_t)(header >> RF__TAG_SHIFT),
 			};
 			rx->taken = rx->position;
@@ -376,7 +431,8 @@ static int borrow_some(struct rf__ring_rx *rx, struct rf_message *ret_messages, 
 				return -EPROTO;
 			looked = true;
 		}
-		r = borrow_one(rx, &gaps, &ret_messages[n]);
+		r = rx->unit ? borrow_rest(rx, &ret_messages[n])
+			     : borrow_one(rx, &gaps, &ret_messages[n]);
 		if (r < 0)
 			return r;
 		if (!r && rx->position != rx->tail)
@@ -407,9 +463,11 @@ int rf__ring_rx_borrow(struct rf__ring_rx *rx, struct rf_message *ret_messages, 
 
 int rf__ring_rx_release(struct rf__ring_rx *rx, uint64_t id)
 {
-	uint64_t bytes = id >> 32 << 3;
+	uint64_t bytes = rx->unit ? id >> 32 : id >> 32 << 3, from = rx->released;
 
-	if (!bytes || bytes > rx->taken - rx->released || id != make_id(rx->released, bytes))
+	if (!bytes || bytes > rx->taken - from)
+		return -EINVAL;
+	if (id != (rx->unit ? make_id(1, from, bytes) : make_id(8, from, bytes)))
 		return -EINVAL;
 	rx->released += bytes;
 	pass_gaps(rx);
@@ -422,9 +480,11 @@ void rf__ring_rx_flush(struct rf__ring_rx *rx)
 	give_back(rx, true);
 }
 
-void rf__ring_rx_rewind(struct rf__ring_rx *rx)
+void rf__ring_rx_rewind(struct rf__ring_rx *rx, struct rf_message *message, size_t len)
 {
-	rx->position = rx->taken = rx->released;
+	rx->position = rx->taken = rx->released + len;
+	message->len = len;
+	message->id = make_id(1, rx->released, len);
 }
 
 bool rf__ring_rx_lent(const struct rf__ring_rx *rx)

@@ -16,7 +16,12 @@
  *	producer: store tail, load data_want        consumer: store data_want, load tail
  *	consumer: store head, load space_want       producer: store space_want, load head
  *
- * A handle belongs to one thread at a time; the two ends share nothing but the two regions. */
+ * A handle belongs to one thread at a time; the two ends share nothing but the two regions.
+ *
+ * A view is the same ring without headers: unit is the size of an element in bytes, 1 for a stream;
+ * 0 means records. Then positions move by whole units, a reservation takes what it holds, and what
+ * was published and not borrowed is one message. There is no skip record: only the newest
+ * reservation may shrink or be cancelled, and commit to nothing is cancel. */
 #ifndef RF_RING_H
 #define RF_RING_H
 
@@ -36,6 +41,7 @@ struct rf__ring_tx {
 	const struct rf__consumer_words *peer;
 	unsigned char *data; /* capacity bytes, mapped twice in a row */
 	uint64_t capacity;
+	uint64_t unit;          /* 0: records; else a view */
 	uint64_t reserved;      /* where the next reservation begins */
 	uint64_t committed;     /* where the oldest open reservation begins */
 	uint64_t published;     /* the tail we stored last */
@@ -53,6 +59,7 @@ struct rf__ring_rx {
 	const struct rf__producer_words *peer;
 	const unsigned char *data; /* capacity bytes, mapped twice in a row */
 	uint64_t capacity;
+	uint64_t unit;     /* 0: records; else a view */
 	uint64_t position; /* the next header to look at */
 	uint64_t taken; /* where the last record borrowed ended; between it and position lie gaps */
 	uint64_t released; /* what was given back ends here; everything, when it is taken */
@@ -64,36 +71,40 @@ struct rf__ring_rx {
 	bool kick_due;
 };
 
-/* Both begin at position 0 on fresh, zero regions. capacity is a power of two. */
+/* Both begin at position 0 on fresh, zero regions. capacity is a power of two. unit is 0: whoever
+ * wants a view sets it right afterwards. */
 void rf__ring_tx_init(struct rf__ring_tx *tx, struct rf__producer_words *own,
 	const struct rf__consumer_words *peer, unsigned char *data, uint64_t capacity);
 void rf__ring_rx_init(struct rf__ring_rx *rx, struct rf__consumer_words *own,
 	const struct rf__producer_words *peer, const unsigned char *data, uint64_t capacity);
 
-/* Could a record of len bytes ever fit? */
+/* Could len bytes ever fit? */
 static inline bool rf__ring_tx_fits(const struct rf__ring_tx *tx, size_t len)
 {
+	if (tx->unit)
+		return len <= tx->capacity / 2;
 	return len <= RF_RECORD_MAX && rf__record_bytes(len) <= tx->capacity / 2;
 }
 
 /* Reserves up to max records of len bytes. How many, 1 or more; -EAGAIN: no room; -EMSGSIZE:
- * never fits; -EINVAL: ended, or too many wait; -EPROTO. */
+ * never fits; -EINVAL: ended, or too many wait, or len is not a unit or more; -EPROTO. */
 int rf__ring_tx_reserve(
 	struct rf__ring_tx *tx, size_t len, struct rf_buffer *ret_buffers, unsigned max);
 
-/* 0; -EINVAL: not an open reservation, or len beyond it; -EPROTO. cancel works on a broken ring,
- * too. */
+/* 0; -EINVAL: not an open reservation, or len beyond it or not whole units, or a gap in a view;
+ * -EPROTO. cancel works on a broken ring, too; in a ring that was ended it may leave gaps. */
 int rf__ring_tx_commit(struct rf__ring_tx *tx, uint64_t id, size_t len, uint32_t tag);
 int rf__ring_tx_cancel(struct rf__ring_tx *tx, uint64_t id);
 
 /* Makes what is committed visible. */
 void rf__ring_tx_publish(struct rf__ring_tx *tx);
 
-/* Cancels what is open, publishes the rest and closes; leaves kick_due set. */
+/* Cancels what is open, in a view also what is behind that, publishes the rest and closes; leaves
+ * kick_due set. */
 void rf__ring_tx_end(struct rf__ring_tx *tx);
 
-/* Asks to be kicked once a record of len bytes fits, then looks again. 1: it fits already, or
- * the ring is broken; 0: sleep. */
+/* Asks to be kicked once len bytes fit (in a view 0 is one unit), then looks again. 1: they fit
+ * already, or the ring is broken; 0: sleep. */
 int rf__ring_tx_arm(struct rf__ring_tx *tx, size_t len);
 void rf__ring_tx_disarm(struct rf__ring_tx *tx);
 
@@ -113,9 +124,9 @@ int rf__ring_rx_release(struct rf__ring_rx *rx, uint64_t id);
 /* Stores the head if anything was given back since: before a wait, of whatever kind. */
 void rf__ring_rx_flush(struct rf__ring_rx *rx);
 
-/* Gives the record just borrowed back unread, where nothing else is lent: it is the next one
- * again. */
-void rf__ring_rx_rewind(struct rf__ring_rx *rx);
+/* Keeps len bytes, 0 or whole units of a view, of the message just borrowed, where nothing else is
+ * lent. The rest was never borrowed: it is the next message again. */
+void rf__ring_rx_rewind(struct rf__ring_rx *rx, struct rf_message *message, size_t len);
 
 /* Is anything borrowed? */
 bool rf__ring_rx_lent(const struct rf__ring_rx *rx);

@@ -82,6 +82,18 @@ int rf_rx_release(struct rf_rx *rx, const struct rf_message *messages, unsigned 
 	return r;
 }
 
+/* Of a record all that does not fit stays the oldest; of a view the rest. */
+static int shorten(struct rf_rx *rx, struct rf_message *message, size_t size)
+{
+	uint64_t unit = rx->ring.unit;
+	size_t len = unit ? size - size % unit : 0;
+
+	if (size >= message->len)
+		return 0;
+	rf__ring_rx_rewind(&rx->ring, message, len);
+	return len ? 0 : -EMSGSIZE;
+}
+
 int rf_rx_copy(struct rf_rx *rx, uint64_t deadline_ns, void *buffer, size_t size,
 	struct rf_message *ret_message)
 {
@@ -95,10 +107,8 @@ int rf_rx_copy(struct rf_rx *rx, uint64_t deadline_ns, void *buffer, size_t size
 	n = borrow(rx, deadline_ns, &message, 1);
 	if (n <= 0)
 		return n;
-	if (message.len > size) {
-		rf__ring_rx_rewind(&rx->ring);
+	if (shorten(rx, &message, size) < 0)
 		return -EMSGSIZE;
-	}
 	rf__copy_out(buffer, message.data, message.len);
 	count(rx, &message, 1);
 	rf__count(&rx->half.bell.stats.bytes_copied, message.len);
@@ -106,4 +116,9 @@ int rf_rx_copy(struct rf_rx *rx, uint64_t deadline_ns, void *buffer, size_t size
 	message.data = buffer;
 	*ret_message = message;
 	return 1;
+}
+
+size_t rf_rx_element_bytes(const struct rf_rx *rx)
+{
+	return rx ? (size_t)rx->ring.unit : 0;
 }

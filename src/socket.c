@@ -3,16 +3,25 @@
 #include "socket.h"
 #include "util/clock.h"
 #include "util/fd.h"
+#include "util/kernel.h"
 
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD 76 /* asm-generic; Linux 6.5 */
+#endif
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83 /* asm-generic; Linux 6.16 */
 #endif
+
+#define LOOKS_MOST 65536
 
 int rf__socket_new(struct rf__reason *reason)
 {
@@ -44,6 +53,8 @@ int rf__socket_inherit(int fd, struct rf__reason *reason)
 		return domain;
 	type = get_int(fd, SO_TYPE, reason);
 	listens = get_int(fd, SO_ACCEPTCONN, reason);
+	if (type < 0 || listens < 0)
+		return type < 0 ? type : listens;
 	if (domain != AF_UNIX || type != SOCK_SEQPACKET)
 		return rf__fail(
 			reason, -EINVAL, "fd:%d: not a unix socket of type SOCK_SEQPACKET", fd);
@@ -60,12 +71,86 @@ int rf__socket_duplicate(int fd, struct rf__reason *reason)
 	return copy < 0 ? rf__fail_errno(reason, "fd:%d", fd) : copy;
 }
 
-void rf__socket_allow_fds(int sock, bool allow)
+static bool set_int(int sock, int name, int value)
 {
-	int value = allow;
-
-	setsockopt(sock, SOL_SOCKET, SO_PASSRIGHTS, &value, sizeof(value));
+	return setsockopt(sock, SOL_SOCKET, name, &value, sizeof(value)) == 0;
 }
+
+bool rf__socket_allow_fds(int sock, bool allow)
+{
+	return rf__kernel_has(RF__KERNEL_PASSRIGHTS) && set_int(sock, SO_PASSRIGHTS, allow);
+}
+
+/* Looking before reading */
+
+void rf__socket_allow_looks(int sock)
+{
+	set_int(sock, SO_PASSCRED, 0);
+	set_int(sock, SO_PASSSEC, 0);
+	set_int(sock, SO_PASSPIDFD, 0);
+	set_int(sock, SO_TIMESTAMP, 0);
+	set_int(sock, SO_PEEK_OFF, -1);
+}
+
+/* Without room for control messages, descriptors are not taken out, but said to be cut. */
+bool rf__socket_carries_fds(int sock)
+{
+	char byte;
+	struct iovec part = {.iov_base = &byte, .iov_len = sizeof(byte)};
+	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+	ssize_t n;
+
+	do
+		n = recvmsg(sock, &header, MSG_PEEK | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	return n >= 0 && header.msg_flags & MSG_CTRUNC;
+}
+
+/* Reads a message that carries nothing. false: there was none. An empty message and the end of them
+ * look the same, but only a message has a time. */
+static bool skip_message(int sock)
+{
+	char byte;
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(struct timeval))];
+	} control;
+	struct iovec part = {.iov_base = &byte, .iov_len = sizeof(byte)};
+	struct msghdr header = {.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes)};
+	ssize_t n;
+
+	do
+		n = recvmsg(sock, &header, MSG_DONTWAIT);
+	while (n < 0 && (errno == EINTR || errno == ECONNRESET));
+	return n > 0 || (n == 0 && CMSG_FIRSTHDR(&header));
+}
+
+bool rf__socket_hides_fds(int sock)
+{
+	int i;
+
+	for (i = 0; i < LOOKS_MOST; i++) {
+		set_int(sock, SO_TIMESTAMP, 0);
+		if (rf__socket_carries_fds(sock))
+			return true;
+		set_int(sock, SO_TIMESTAMP, 1);
+		if (!skip_message(sock))
+			return false;
+	}
+	return true;
+}
+
+bool rf__socket_is_drained(int sock)
+{
+	int bytes = 0;
+
+	return ioctl(sock, SIOCOUTQ, &bytes) < 0 || bytes == 0;
+}
+
+/* Messages */
 
 union control {
 	struct cmsghdr header;

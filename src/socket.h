@@ -27,8 +27,23 @@ int rf__socket_inherit(int fd, struct rf__reason *reason);
 int rf__socket_duplicate(int fd, struct rf__reason *reason);
 
 /* Allows or forbids the peer to send descriptors (SO_PASSRIGHTS, Linux 6.16; inherited by what a
- * listener accepts). Older kernels: nothing happens. */
-void rf__socket_allow_fds(int sock, bool allow);
+ * listener accepts); those that are queued already stay. false: the kernel is older. */
+bool rf__socket_allow_fds(int sock, bool allow);
+
+/* The rest is for a socket over which descriptors may have come that are neither to be received nor
+ * discarded (threats C1): either can hang. An inherited socket may have options that would be in
+ * the way of a look: the first turns them off. */
+void rf__socket_allow_looks(int sock);
+
+/* Has the oldest message descriptors with it? Touches neither. */
+bool rf__socket_carries_fds(int sock);
+
+/* After shutdown(2): has any message descriptors with it? Reads those that have none, up to the
+ * first that has. */
+bool rf__socket_hides_fds(int sock);
+
+/* Has the peer received, or lost, all that we sent? */
+bool rf__socket_is_drained(int sock);
 
 /* Sends one message with descriptors, which stay the caller's. Never waits. 0 or a negative
  * errno: -EPIPE: the peer is gone. */

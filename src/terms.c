@@ -5,12 +5,31 @@
 #include "util/check.h"
 #include <errno.h>
 #include <ringfort/options.h>
+#include <string.h>
+
+/* By enum rf_kind. */
+static const char *const kind_names[] = {"none", "bytes", "elements", "stream"};
 
 /* By enum rf_direction. */
 static const char *const direction_names[] = {"names none", "sends", "receives", "does both"};
 
 #define NO_GROUND(...) rf__fail(reason, -ENOTSUP, __VA_ARGS__)
 #define BIG(number)    ((unsigned long long)(number)) /* for printing */
+
+uint32_t rf__terms_unit(const struct rf__terms *terms)
+{
+	return terms->kind == RF_STREAM ? 1 : terms->element_bytes;
+}
+
+bool rf__is_type_name(const char *name)
+{
+	size_t n;
+
+	for (n = 0; n < RF__TYPE_BYTES && name[n]; n++)
+		if (name[n] < ' ' || name[n] > '~')
+			return false;
+	return n && n < RF__TYPE_BYTES;
+}
 
 unsigned rf__terms_fds(const struct rf__terms *terms)
 {
@@ -28,6 +47,11 @@ static uint64_t larger(uint64_t a, uint64_t b)
 static uint32_t mirrored(uint32_t direction)
 {
 	return (direction & RF_SEND ? RF_RECEIVE : 0u) | (direction & RF_RECEIVE ? RF_SEND : 0u);
+}
+
+static uint64_t least_ring(const struct rf__terms *terms)
+{
+	return RF__ELEMENTS_MIN * (uint64_t)terms->element_bytes;
 }
 
 static uint64_t default_ring(uint64_t max, uint64_t other_max)
@@ -53,17 +77,47 @@ static int agree_features(const struct rf__wish *server, const struct rf__wish *
 	return 0;
 }
 
-static int agree_kind(const struct rf__wish *server, const struct rf__hello *hello,
+/* Elements have a size and a type, all else has neither. */
+static bool is_complete(uint32_t kind, uint32_t element_bytes, const char *type)
+{
+	if (kind != RF_ELEMENTS)
+		return !element_bytes && !*type;
+	return element_bytes && element_bytes <= RF__ELEMENT_MAX && rf__is_type_name(type);
+}
+
+static int agree_kind(const struct rf__wish *server, const struct rf__wish *client,
 	struct rf__terms *terms, struct rf__reason *reason)
 {
-	const struct rf__wish *client = &hello->wish;
+	const struct rf__wish *named = server->kind ? server : client;
 
-	terms->kind = server->kind;
-	if (hello->typed)
-		return NO_GROUND("the server has no typed channels");
-	if (client->kind != server->kind)
-		return NO_GROUND(
-			"the client wants kind %u, the server %u", client->kind, server->kind);
+	if (client->kind > RF_STREAM)
+		return NO_GROUND("the client wants kind %u, the server has none", client->kind);
+	if (!is_complete(client->kind, client->element_bytes, client->type))
+		return NO_GROUND("the client wants %s of type \"%s\" and %u bytes",
+			kind_names[client->kind], client->type, client->element_bytes);
+	if (server->kind && client->kind && server->kind != client->kind)
+		return NO_GROUND("kinds differ: client %s, server %s", kind_names[client->kind],
+			kind_names[server->kind]);
+	terms->kind = named->kind ? named->kind : RF_BYTES;
+	terms->element_bytes = named->element_bytes;
+	memcpy(terms->type, named->type, sizeof(terms->type));
+	return 0;
+}
+
+static int agree_type(
+	const struct rf__wish *server, const struct rf__wish *client, struct rf__reason *reason)
+{
+	if (!server->kind || !client->kind)
+		return 0;
+	if (strcmp(client->type, server->type) || client->element_bytes != server->element_bytes)
+		return NO_GROUND("types differ: client %s, %u bytes, server %s, %u bytes",
+			client->type, client->element_bytes, server->type, server->element_bytes);
+	return 0;
+}
+
+static int agree_pages(
+	const struct rf__wish *server, const struct rf__wish *client, struct rf__reason *reason)
+{
 	if (client->page_bytes != server->page_bytes)
 		return NO_GROUND("pages differ: client %u bytes, server %u", client->page_bytes,
 			server->page_bytes);
@@ -71,11 +125,12 @@ static int agree_kind(const struct rf__wish *server, const struct rf__hello *hel
 }
 
 static int agree_size(const struct rf__wish *server, const struct rf__wish *client,
-	uint64_t *ret_size, struct rf__reason *reason)
+	const struct rf__terms *terms, uint64_t *ret_size, struct rf__reason *reason)
 {
 	uint64_t max = client->max_ring_bytes, own_max = server->max_ring_bytes;
 	uint64_t wish = larger(client->ring_bytes, server->ring_bytes);
-	uint64_t least = larger(wish ? wish : default_ring(max, own_max), server->page_bytes);
+	uint64_t some = larger(wish ? wish : default_ring(max, own_max), least_ring(terms));
+	uint64_t least = larger(some, server->page_bytes);
 	uint64_t size = rf__power_of_two(least);
 
 	if (!size || size > max || size > own_max)
@@ -96,7 +151,7 @@ static int agree_rings(const struct rf__wish *server, const struct rf__wish *cli
 	if (theirs && ours && theirs != ours)
 		return NO_GROUND("directions differ: client %s, server %s", direction_names[theirs],
 			direction_names[mirrored(ours)]);
-	error = agree_size(server, client, &size, reason);
+	error = agree_size(server, client, terms, &size, reason);
 	if (error)
 		return error;
 	terms->area_bytes[RF__UP] = direction & RF_SEND ? size : 0;
@@ -124,7 +179,11 @@ int rf__terms_agree(const struct rf__wish *server, const struct rf__hello *clien
 	int error = agree_features(server, &client->wish, &terms, reason);
 
 	if (!error)
-		error = agree_kind(server, client, &terms, reason);
+		error = agree_kind(server, &client->wish, &terms, reason);
+	if (!error)
+		error = agree_type(server, &client->wish, reason);
+	if (!error)
+		error = agree_pages(server, &client->wish, reason);
 	if (!error)
 		error = agree_rings(server, &client->wish, &terms, reason);
 	if (!error)
@@ -134,10 +193,29 @@ int rf__terms_agree(const struct rf__wish *server, const struct rf__hello *clien
 	return error;
 }
 
-static bool size_is_fine(const struct rf__wish *wish, uint64_t size)
+static bool size_is_fine(
+	const struct rf__wish *wish, const struct rf__terms *terms, enum rf__way way)
 {
-	return !size || (rf__is_power_of_two(size) && size >= wish->page_bytes &&
-				size >= wish->ring_bytes && size <= wish->max_ring_bytes);
+	uint64_t size = terms->area_bytes[way];
+
+	return !size ||
+	       (rf__is_power_of_two(size) && size >= wish->page_bytes && size >= wish->ring_bytes &&
+		       size >= least_ring(terms) && size <= wish->max_ring_bytes);
+}
+
+static bool kind_is_fine(const struct rf__wish *wish, const struct rf__terms *terms)
+{
+	if (!terms->kind || terms->kind > RF_STREAM)
+		return false;
+	return !wish->kind || wish->kind == terms->kind;
+}
+
+static bool type_is_fine(const struct rf__wish *wish, const struct rf__terms *terms)
+{
+	if (!is_complete(terms->kind, terms->element_bytes, terms->type))
+		return false;
+	return !wish->kind ||
+	       (wish->element_bytes == terms->element_bytes && !strcmp(wish->type, terms->type));
 }
 
 static bool features_are_fine(const struct rf__wish *wish, uint64_t features)
@@ -161,11 +239,14 @@ const char *rf__terms_lie(const struct rf__wish *wish, const struct rf__welcome 
 
 	if (!features_are_fine(wish, welcome->terms.features))
 		return "features";
-	if (welcome->terms.kind != wish->kind)
+	if (!kind_is_fine(wish, &welcome->terms))
 		return "kind";
+	if (!type_is_fine(wish, &welcome->terms))
+		return "type of elements";
 	if (!direction || (wish->direction && wish->direction != direction))
 		return "directions";
-	if (!size_is_fine(wish, sizes[RF__UP]) || !size_is_fine(wish, sizes[RF__DOWN]))
+	if (!size_is_fine(wish, &welcome->terms, RF__UP) ||
+		!size_is_fine(wish, &welcome->terms, RF__DOWN))
 		return "ring size";
 	if (!doorbell_is_fine(wish, welcome->terms.doorbell))
 		return "doorbell";

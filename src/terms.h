@@ -16,6 +16,12 @@ enum rf__way { RF__UP /* client to server */, RF__DOWN /* server to client */, R
  * another one does not get it. A bit is agreed on when both ends require or want it. */
 #define RF__FEATURES UINT64_C(0)
 
+/* Elements: the name of a type, with the zeroes behind it; the largest element; and how many of
+ * them a ring has room for at least. */
+#define RF__TYPE_BYTES   64
+#define RF__ELEMENT_MAX  (UINT32_C(1) << 20)
+#define RF__ELEMENTS_MIN 4
+
 /* The size of a ring when neither end has a wish and both allow it. */
 #define RF__RING_DEFAULT (UINT64_C(4) << 20)
 
@@ -32,27 +38,30 @@ struct rf__wish {
 	uint64_t required, wanted; /* feature bits */
 	uint64_t ring_bytes;       /* 0: no wish */
 	uint64_t max_ring_bytes; /* never 0; a wish that exceeds it once rounded up cannot be met */
-	uint32_t kind;           /* enum rf_kind */
+	uint32_t kind;           /* enum rf_kind; 0: what the other names */
 	uint32_t direction; /* of enum rf_direction, seen from this end; 0: what the other names */
 	uint32_t doorbells; /* RF__BELL_…: acceptable here */
 	uint32_t page_bytes;
 	bool listened; /* server: it called listen(2) itself, so that a client's pidfd is of it */
+	uint32_t element_bytes;    /* RF_ELEMENTS; else 0 */
+	char type[RF__TYPE_BYTES]; /* the same; printable ASCII, padded with zeroes */
 };
 
 /* What both ends agreed on; from here on geometry is private memory. */
 struct rf__terms {
 	uint64_t features;
 	uint64_t area_bytes[RF__WAYS]; /* 0: no such ring; else a power of two, at least a page */
-	uint32_t kind;
-	uint32_t doorbell; /* enum rf_doorbell, never AUTO */
-	bool listened;     /* the server's */
+	uint32_t kind;                 /* enum rf_kind, never 0 */
+	uint32_t doorbell;             /* enum rf_doorbell, never AUTO */
+	bool listened;                 /* the server's */
+	uint32_t element_bytes;        /* as in a wish */
+	char type[RF__TYPE_BYTES];
 };
 
 /* What a HELLO says: the client's wish, directions seen from the client. */
 struct rf__hello {
 	struct rf__wish wish;
 	uint32_t fences; /* a mask */
-	bool typed;      /* it names a type or an element size */
 };
 
 /* What a WELCOME says. */
@@ -69,6 +78,12 @@ int rf__terms_agree(const struct rf__wish *server, const struct rf__hello *clien
 /* The client believes no term before it has compared it with its own wish: a server may lie.
  * Which of the terms is not fine, or NULL. The number of descriptors is the caller's to compare. */
 const char *rf__terms_lie(const struct rf__wish *client, const struct rf__welcome *welcome);
+
+/* The unit of the rings of such a channel, as ring.h has it. */
+uint32_t rf__terms_unit(const struct rf__terms *terms);
+
+/* Can this be the name of a type: 1 to 63 printable characters of ASCII? */
+bool rf__is_type_name(const char *name);
 
 /* How many descriptors terms imply: per ring the producer's and the consumer's region, and with
  * eventfd doorbells the consumer's and the producer's bell. */

@@ -91,6 +91,7 @@ int rf_tx_cancel(struct rf_tx *tx, const struct rf_buffer *buffer)
 		return -EINVAL;
 	if (!rf__generation_is_ours(&tx->half.channel->generation))
 		return -EBADF;
+	tx->ring.ended |= tx->half.channel->closed;
 	r = rf__ring_tx_cancel(&tx->ring, buffer->id);
 	if (!r && tx->half.channel->closed && !rf__ring_tx_open(&tx->ring))
 		rf__channel_unlease(tx->half.channel);
@@ -156,6 +157,11 @@ int rf_tx_send(struct rf_tx *tx, const struct iovec *iov, int n, uint64_t deadli
 	rf__count(&tx->half.bell.stats.bytes_copied, len);
 	r = rf_tx_commit(tx, &buffer);
 	return r < 0 ? r : rf_tx_publish(tx);
+}
+
+size_t rf_tx_element_bytes(const struct rf_tx *tx)
+{
+	return tx ? (size_t)tx->ring.unit : 0;
 }
 
 int rf_tx_end(struct rf_tx *tx)

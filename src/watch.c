@@ -3,6 +3,7 @@
  * is listened to. See doorbell.h. */
 #include "doorbell.h"
 
+#include "socket.h"
 #include "util/clock.h"
 
 #include <errno.h>
@@ -69,15 +70,26 @@ static bool hung_up(struct rf__link *link)
 	return poll(fds, 2, 0) > 0;
 }
 
+/* May the oldest message be read? One with descriptors stays where it is (threats C1). */
+static bool is_readable(struct rf__link *link)
+{
+	if (!link->suspect || !rf__socket_carries_fds(link->sock))
+		return true;
+	rf__link_break(link, "the peer sent descriptors that nobody asked for");
+	return false;
+}
+
 /* Reads kicks; 0 bytes are no end of file here (threats C4). Bounded: what is left is reported
  * again. */
-static int drain(struct rf__link *link)
+static int read_kicks(struct rf__link *link)
 {
 	unsigned char message[2];
 	ssize_t n = 0;
 	int i;
 
 	for (i = 0; i < DRAIN_MOST; i++) {
+		if (!is_readable(link))
+			return -EPROTO;
 		n = recv(link->sock, message, sizeof(message), MSG_DONTWAIT | MSG_TRUNC);
 		if (n != 1 || (message[0] != RF__WAKE_CONSUMER && message[0] != RF__WAKE_PRODUCER))
 			break;
@@ -88,6 +100,21 @@ static int drain(struct rf__link *link)
 		return i;
 	return i == DRAIN_MOST ? i
 			       : rf__link_break(link, "the peer sent something that is no kick");
+}
+
+/* Between a look and the reading nobody else may read: who comes second leaves it to the first, who
+ * wakes whom it may concern. */
+static int drain(struct rf__link *link)
+{
+	int r;
+
+	if (!link->suspect)
+		return read_kicks(link);
+	if (__atomic_exchange_n(&link->draining, 1, __ATOMIC_ACQUIRE))
+		return 0;
+	r = read_kicks(link);
+	__atomic_store_n(&link->draining, 0, __ATOMIC_RELEASE);
+	return r;
 }
 
 /* Pairs with sleep_once(): either its half sees what we saw, or we see it asleep. */

@@ -22,12 +22,14 @@
  *	         size, 4 direction, 4 kind, 4 mask of doorbells, 4 mask of fences, 4 page size,
  *	         4 element size, 64 type name, 16 reserved
  *	WELCOME  8 features, 8 ring size up, 8 ring size down, 4 kind, 4 doorbell, 4 fence,
- *	         4 listened, 4 page size, 4 number of descriptors, 16 reserved
+ *	         4 listened, 4 page size, 4 number of descriptors, 4 element size,
+ *	         64 type name, 16 reserved
  *	MAPPED   nothing
  *	READY    nothing
  *	REFUSE   4 code, 4 reserved, 128 sentence, padded with zeroes
  *
- * What is reserved is zero; so are element size and type name until there are typed channels.
+ * What is reserved is zero; so are element size and type name of all kinds but elements. A type
+ * name is printable ASCII, padded with zeroes, one at least.
  * Header and REFUSE are the same in every protocol version, so that versions can part politely. */
 
 #define RF__WIRE_MAGIC   UINT32_C(0x74724652) /* "RFrt" */

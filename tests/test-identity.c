@@ -59,6 +59,14 @@ struct meeting {
 
 static struct rf__reason reason;
 
+static int check_against(const struct rf__identity *identity, const uid_t *uids, size_t n_uids,
+	struct rf__reason *ret_reason)
+{
+	const struct rf_options options = {.uids = uids, .n_uids = n_uids};
+
+	return rf__identity_check(identity, -1, &options, ret_reason);
+}
+
 static int reset(void **state)
 {
 	(void)state;
@@ -406,7 +414,7 @@ static int read_without_proc(void *arg)
 		return 2;
 	if (identity.flags & ~(uint32_t)RF_PEER_PIDFD)
 		return 3;
-	return rf__identity_check(&identity, NULL, 0, NULL) ? 4 : 0;
+	return check_against(&identity, NULL, 0, NULL) ? 4 : 0;
 }
 
 static void without_proc_nobody_is_the_same(void **state)
@@ -443,7 +451,7 @@ static void d10_our_uid_in_another_user_namespace_is_not_the_same(void **state)
 	identity = identify_child(connect_from_user_namespace, 0);
 	assert_int_equal(identity.uid, geteuid());
 	assert_int_equal(identity.flags, RF_PEER_PIDFD);
-	assert_int_equal(rf__identity_check(&identity, NULL, 0, &reason), 0);
+	assert_int_equal(check_against(&identity, NULL, 0, &reason), 0);
 }
 
 static void d10_our_uid_in_another_pid_namespace_is_not_the_same(void **state)
@@ -506,7 +514,7 @@ static int accept_in_user_namespace(void *arg)
 		return 3;
 	if (identity.flags & RF_PEER_SAME)
 		return 4;
-	return rf__identity_check(&identity, listed, 2, NULL) == -EPERM ? 0 : 5;
+	return check_against(&identity, listed, 2, NULL) == -EPERM ? 0 : 5;
 }
 
 static void d10_the_overflow_uid_is_neither_the_same_nor_admitted(void **state)
@@ -709,7 +717,7 @@ static int check(uid_t uid, const uid_t *uids, size_t n_uids)
 {
 	const struct rf__identity identity = {.uid = uid, .pidfd = -1};
 
-	return rf__identity_check(&identity, uids, n_uids, &reason);
+	return check_against(&identity, uids, n_uids, &reason);
 }
 
 /* The number of the first row that is wrong. */

@@ -10,8 +10,8 @@ layer_of() {
 	ringfort/*) echo 0 ;;
 	check | reason | fd | clock | kernel | version) echo 0 ;;
 	region | identity | address | generation | ring | ring-layout) echo 1 ;;
-	doorbell | path | socket) echo 2 ;;
-	wire | codec | terms | channel | connect | handshake | listener | options | tx | rx) echo 3 ;;
+	doorbell | path | socket | watch) echo 2 ;;
+	wire | codec | terms | quota | channel | connect | handshake | listener | options | tx | rx) echo 3 ;;
 	*) echo none ;;
 	esac
 }

@@ -65,8 +65,12 @@ struct crowd {
 
 static void crowd_begin(struct crowd *crowd, unsigned n)
 {
+	struct rf_options options;
+
+	rf_options_init(&options);
+	options.max_handshakes = PLACES;
 	snprintf(crowd->path, sizeof(crowd->path), "%s", fresh_path());
-	crowd->listener = listen_at(crowd->path, NULL);
+	crowd->listener = listen_at(crowd->path, &options);
 	for (crowd->n = 0; crowd->n < n; crowd->n++)
 		crowd->socks[crowd->n] = call(crowd->path);
 	turn(crowd->listener);

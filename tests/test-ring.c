@@ -496,13 +496,16 @@ static void a_record_published_behind_a_gap_that_was_seen_is_there_at_once(void 
 static void rewinding_makes_the_record_the_next_one_again(void **state)
 {
 	struct rf_message m;
+	uint64_t id;
 
 	(void)state;
 	put_gap_between_two();
 	receive(&ring, 8, 1);
 	m = expect(&ring, 8, 2);
-	rf__ring_rx_rewind(&ring.rx);
+	id = m.id;
+	rf__ring_rx_rewind(&ring.rx, &m, 0);
 	assert_false(rf__ring_rx_lent(&ring.rx));
+	assert_int_equal(rf__ring_rx_release(&ring.rx, id), -EINVAL);
 	assert_int_equal(rf__ring_rx_release(&ring.rx, m.id), -EINVAL);
 	receive(&ring, 8, 2);
 	assert_int_equal(borrow_result(&ring), -EAGAIN);

@@ -20,13 +20,13 @@ exported() {
 
 # Names of NAME sections, and functions of SYNOPSIS sections, of the pages on functions.
 named() {
-	awk '/^\.Sh / { inside = $2 == "NAME" } inside && $1 == ".Nm" { print $2 }' "$RF_SRCDIR"/man/*.3 | sort -u
+	awk '/^\.Sh / { inside = $2 == "NAME" } inside && $1 == ".Nm" && $2 ~ /^rf_/ { print $2 }' "$RF_SRCDIR"/man/*.3 | sort -u
 }
 
 shown() {
 	awk '/^\.Sh / { inside = $2 == "SYNOPSIS" }
 		inside && ($1 == ".Fn" || $1 == ".Fo") { gsub(/"/, ""); sub(/^\*/, "", $2); print $2 }' \
-		"$RF_SRCDIR"/man/*.3 | grep -v '^$' | sort -u
+		"$RF_SRCDIR"/man/*.3 | grep '^rf_' | sort -u
 }
 
 only_rf() {

@@ -224,7 +224,7 @@ static void required_features_must_be_known(void **state)
 	}
 }
 
-static void pages_and_kinds_must_be_equal(void **state)
+static void pages_must_be_equal(void **state)
 {
 	struct rf__wish client = any_wish(), server = any_wish();
 	struct pair pair;
@@ -234,11 +234,6 @@ static void pages_and_kinds_must_be_equal(void **state)
 	pair_init(&pair, &client, &server);
 	run(&pair);
 	assert_refused(&pair.server, &pair.client, -ENOTSUP, "client 65536 bytes, server 4096");
-	client = any_wish();
-	client.kind = 2;
-	pair_init(&pair, &client, &server);
-	run(&pair);
-	assert_refused(&pair.server, &pair.client, -ENOTSUP, "kind 2");
 }
 
 /* Messages. */
@@ -247,7 +242,7 @@ static void numbers_are_little_endian_at_fixed_places(void **state)
 {
 	struct rf__wish wish = {UINT64_C(0x0102030405060708), UINT64_C(0x1112131415161718),
 		UINT64_C(0x2122232425262728), UINT64_C(0x3132333435363738), 0x41424344, 0x51525354,
-		0x61626364, 0x71727374, true};
+		0x61626364, 0x71727374, true, 0x81828384, "a type"};
 	static const unsigned char header[] = {'R', 'F', 'r', 't', 1, 0, 1, 0, HELLO_BYTES - HEADER,
 		0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0x18};
 	struct packet expected = {.len = HELLO_BYTES}, packet;
@@ -265,6 +260,8 @@ static void numbers_are_little_endian_at_fixed_places(void **state)
 	set_number(&expected, HELLO_BELLS, 4, wish.doorbells);
 	set_number(&expected, HELLO_FENCES, 4, 2);
 	set_number(&expected, HELLO_PAGE, 4, wish.page_bytes);
+	set_number(&expected, HELLO_ELEMENT, 4, wish.element_bytes);
+	memcpy(expected.bytes + HELLO_NAME, "a type", 6);
 	memcpy(expected.bytes, header, sizeof(header));
 	assert_int_equal(packet.len, expected.len);
 	assert_memory_equal(packet.bytes, expected.bytes, sizeof(packet.bytes));
@@ -360,7 +357,7 @@ int main(void)
 		cmocka_unit_test(descriptors_are_what_terms_imply),
 		cmocka_unit_test(wanted_features_may_be_unknown),
 		cmocka_unit_test(required_features_must_be_known),
-		cmocka_unit_test(pages_and_kinds_must_be_equal),
+		cmocka_unit_test(pages_must_be_equal),
 		cmocka_unit_test(numbers_are_little_endian_at_fixed_places),
 		cmocka_unit_test(messages_have_their_lengths),
 		cmocka_unit_test(refusal_carries_its_errno_from_any_state),

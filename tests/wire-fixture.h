@@ -49,8 +49,10 @@ enum {
 	WELCOME_LISTENED = 48,
 	WELCOME_PAGE = 52,
 	WELCOME_FDS = 56,
-	WELCOME_RESERVED = 60,
-	WELCOME_BYTES = 76,
+	WELCOME_ELEMENT = 60,
+	WELCOME_NAME = 64,
+	WELCOME_RESERVED = 128,
+	WELCOME_BYTES = 144,
 	REFUSE_CODE = 12,
 	REFUSE_RESERVED = 16,
 	REFUSE_TEXT = 20,
@@ -211,7 +213,12 @@ static inline void assert_terms_within(const struct rf__wire *wire)
 	assert_true(direction && (!wish->direction || wish->direction == direction));
 	for (int way = 0; way < RF__WAYS; way++)
 		assert_true(!terms->area_bytes[way] || size_within(wish, terms->area_bytes[way]));
-	assert_int_equal(terms->kind, wish->kind);
+	assert_in_range(terms->kind, RF_BYTES, RF_STREAM);
+	assert_true(!wish->kind || terms->kind == wish->kind);
+	assert_true((terms->kind == RF_ELEMENTS) == rf__is_type_name(terms->type));
+	assert_true((terms->kind == RF_ELEMENTS) == (terms->element_bytes > 0));
+	assert_true(wish->kind != RF_ELEMENTS || (wish->element_bytes == terms->element_bytes &&
+							 !strcmp(wish->type, terms->type)));
 	assert_true(
 		terms->doorbell == RF_DOORBELL_EVENTFD || terms->doorbell == RF_DOORBELL_SOCKET);
 	assert_true(wish->doorbells & 1u << terms->doorbell);
@@ -258,6 +265,8 @@ static inline void assert_same_terms(const struct pair *pair)
 	assert_int_equal(a->area_bytes[RF__UP], b->area_bytes[RF__UP]);
 	assert_int_equal(a->area_bytes[RF__DOWN], b->area_bytes[RF__DOWN]);
 	assert_int_equal(a->kind, b->kind);
+	assert_int_equal(a->element_bytes, b->element_bytes);
+	assert_string_equal(a->type, b->type);
 	assert_int_equal(a->doorbell, b->doorbell);
 	assert_int_equal(a->listened, b->listened);
 }

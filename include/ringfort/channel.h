@@ -23,9 +23,9 @@ extern "C" {
  *   peer, stats, reason   -         -         -       -           -              X */
 struct rf_channel;
 
-/* Connects to a listener at address: a path, "unix:PATH", or "fd:N" for an inherited connected
- * socket. While nobody listens there yet it tries again until deadline_ns; 0 tries once, and the
- * handshake with a listener that is there then has 5 seconds.
+/* Connects to a listener at address: a path, "unix:PATH", "@NAME" for an abstract name, or "fd:N"
+ * for an inherited connected socket. While nobody listens there yet it tries again until
+ * deadline_ns; 0 tries once, and the handshake with a listener that is there then has 5 seconds.
  * The descriptor of "fd:N" is taken over on success only. options may be NULL. The channel is
  * released with rf_channel_close().
  * 0; -ETIMEDOUT; -ENOENT, -ECONNREFUSED, -EAGAIN: nobody listens, or its queue is full (deadline

@@ -11,10 +11,12 @@
 extern "C" {
 #endif
 
-/* What travels through the rings. */
-enum rf_kind {
-	RF_BYTES = 1 /* records of any length, given back in order */
-};
+/* What travels through the rings.
+ * BYTES: records of any length, given back in order.
+ * ELEMENTS: values of one fixed size and type, which both ends name; no headers.
+ * STREAM: bytes without boundaries; no headers.
+ * The last two are views: what arrived is one message, however it was sent. See tx.h and rx.h. */
+enum rf_kind { RF_BYTES = 1, RF_ELEMENTS = 2, RF_STREAM = 3 };
 
 /* Directions, seen from the end that names them; together: duplex. */
 enum rf_direction { RF_SEND = 1, RF_RECEIVE = 2 };
@@ -31,13 +33,28 @@ enum rf_doorbell { RF_DOORBELL_AUTO = 0, RF_DOORBELL_EVENTFD = 1, RF_DOORBELL_SO
  * SLEEP: sleeps at once. */
 enum rf_wait { RF_WAIT_ADAPTIVE = 0, RF_WAIT_SPIN = 1, RF_WAIT_SLEEP = 2 };
 
+/* Bits of rf_options.flags.
+ * GROUP: rf_listen() on a path gives the socket file the group in rf_options.group. Who gets in is
+ * said by uids, gids and admit all the same.
+ * POPULATE: rings are brought into our page tables when the channel opens, not at first use.
+ * MLOCK: rings are locked into memory (mlock(2), which populates them, too).
+ * HUGE: rings we write are gathered into huge pages where the kernel can; a hint. */
+enum rf_option_flags {
+	RF_OPTION_GROUP = 1,
+	RF_OPTION_POPULATE = 2,
+	RF_OPTION_MLOCK = 4,
+	RF_OPTION_HUGE = 8
+};
+
+struct rf_peer;
+
 /* Used by rf_listen() and rf_connect(); NULL there means all defaults. Prepare it with
  * rf_options_init(), then set what matters: a field left 0 has its default. The library keeps no
  * pointer into it. */
 struct rf_options {
 	size_t size; /* sizeof(struct rf_options) as the caller was compiled */
 
-	uint32_t kind; /* enum rf_kind; 0: RF_BYTES */
+	uint32_t kind; /* enum rf_kind; 0: what the other end names; RF_BYTES if it names none */
 
 	/* Of enum rf_direction. 0: what the other end names; both ways if it names none. */
 	uint32_t direction;
@@ -59,10 +76,39 @@ struct rf_options {
 	const uid_t *uids;
 	size_t n_uids;
 
-	/* rf_listen() on a path: permission bits of the socket file. 0: 0600, or 0666 where uids
-	 * names somebody. */
+	/* rf_listen() on a path: permission bits of the socket file. 0: 0666 where uids names
+	 * somebody, else 0660 with RF_OPTION_GROUP, else 0666 where gids names somebody or there is
+	 * an admit function, else 0600. */
 	uint32_t mode;
 
+	uint32_t flags; /* of enum rf_option_flags */
+
+	/* RF_ELEMENTS: the size of an element in bytes, 1 MiB at most, and the name of its type, up
+	 * to 63 printable characters of ASCII; an end that names the kind must name the same two. A
+	 * ring has room for four elements at least. */
+	uint64_t element_bytes;
+	const char *type;
+
+	/* Groups admitted as the other end: one of these is its effective or a supplementary
+	 * group. The overflow gid (65534) is nobody's. */
+	const gid_t *gids;
+	size_t n_gids;
+
+	/* Asked about a peer that the lists do not admit; not 0 admits it. NULL: none. Never asked
+	 * about the overflow uid. Runs inside rf_listen(), rf_accept() or rf_connect(), and must
+	 * not call the library. */
+	int (*admit)(const struct rf_peer *peer, void *context);
+	void *admit_context;
+
+	/* rf_listen(), for each user, our own and root among them: bytes of rings (0: 1 GiB, or
+	 * four times max_ring_bytes if that is more); open channels (0: 64); handshakes under way
+	 * (0: 4, for our own user 12; there are 16 places in all). Who wants more is refused with
+	 * -ENOBUFS. A closed channel counts until the peer has let go of its memory. */
+	uint64_t max_bytes;
+	uint32_t max_channels;
+	uint32_t max_handshakes;
+
+	gid_t group;       /* with RF_OPTION_GROUP */
 	uint32_t reserved; /* 0 */
 };
 

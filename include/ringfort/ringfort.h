@@ -8,6 +8,7 @@
 #include <ringfort/options.h>
 #include <ringfort/rx.h>
 #include <ringfort/tx.h>
+#include <ringfort/typed.h>
 #include <ringfort/types.h>
 
 #endif

@@ -13,6 +13,10 @@ extern "C" {
  * rf_tx. */
 struct rf_rx;
 
+/* Of a view (RF_ELEMENTS, RF_STREAM) there is one message at a time: everything that was published
+ * and not borrowed yet, whole elements in one piece, tag 0. What is borrowed next follows it in
+ * memory, so that while both are borrowed one may read on from the first into the second. */
+
 /* Borrows up to max of the oldest records not yet borrowed; waits until deadline_ns for the
  * first. Acquire ordering: what the sender wrote before it published is seen. Borrowed records
  * may be kept across calls, but they hold up the ring.
@@ -29,12 +33,16 @@ RF_EXPORT int rf_rx_borrow(
 RF_EXPORT int rf_rx_release(struct rf_rx *rx, const struct rf_message *messages, unsigned n);
 
 /* Copies the oldest record into buffer, where the sender can no longer change it, and releases
- * it; *ret_message describes the copy.
+ * it; *ret_message describes the copy. Of a view: as many whole elements as are there and fit; the
+ * rest stays.
  * 1; 0: end of stream; -EMSGSIZE: longer than size, the record stays the oldest (rf_rx_borrow()
  * tells its length);
  * -EINVAL: also while records are borrowed; other errors as rf_rx_borrow(). */
 RF_EXPORT int rf_rx_copy(struct rf_rx *rx, uint64_t deadline_ns, void *buffer, size_t size,
 	struct rf_message *ret_message);
+
+/* The size of an element in bytes; 1: a stream; 0: records, or rx is NULL. Any thread. */
+RF_EXPORT size_t rf_rx_element_bytes(const struct rf_rx *rx);
 
 #ifdef __cplusplus
 }

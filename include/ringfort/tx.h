@@ -22,6 +22,12 @@ extern "C" {
  * a half sleeps it makes an epoll(7): then errnos of epoll_create1(2) are possible as well. */
 struct rf_tx;
 
+/* Of a view (RF_ELEMENTS, RF_STREAM) len is a multiple of the element's size, not 0, and at most
+ * half the ring. There are no records: what is published just follows what was before; a tag goes
+ * nowhere. Nothing marks a gap: only the newest reservation may be committed shorter than it is, or
+ * cancelled, else -EINVAL; commit with len 0 is cancel; rf_tx_end() drops what was committed behind
+ * an open reservation. */
+
 /* Reserves len bytes (0 is fine) in the ring and describes them in *ret_buffer; waits for room
  * until deadline_ns. Several reservations may be open, RF_RESERVED_MAX at most; records arrive
  * in the order of their reservation.
@@ -62,6 +68,9 @@ RF_EXPORT int rf_tx_publish(struct rf_tx *tx);
  * nothing. Its tag is 0.
  * 0; errors as rf_tx_reserve(). */
 RF_EXPORT int rf_tx_send(struct rf_tx *tx, const struct iovec *iov, int n, uint64_t deadline_ns);
+
+/* The size of an element in bytes; 1: a stream; 0: records, or tx is NULL. Any thread. */
+RF_EXPORT size_t rf_tx_element_bytes(const struct rf_tx *tx);
 
 /* Ends the stream: cancels open reservations, publishes the rest, and tells the receiver, who
  * gets end of stream after the last record. Afterwards the other calls fail with -EINVAL. Ending

@@ -28,12 +28,12 @@ extern "C" {
  * rf_tx_commit() or rf_tx_cancel(). data is write-only: the receiver maps it too, and what is
  * read there is not to be relied on. */
 struct rf_buffer {
-	void *data;       /* 8-byte aligned; belongs to the caller until commit or cancel */
+	void *data;       /* 8-byte aligned, in a view as an element; the caller's until commit */
 	size_t len;       /* bytes reserved; the caller may make it smaller before commit */
 	uint64_t time_ns; /* not carried by a byte ring */
 	uint64_t user[2]; /* not carried by a byte ring */
 	uint64_t id;      /* the library's: which reservation this is */
-	uint32_t tag;     /* the caller's, carried with the record; 0 after reserve */
+	uint32_t tag;     /* the caller's, carried with a record; 0 after reserve */
 	uint32_t reserved;
 };
 
@@ -41,7 +41,7 @@ struct rf_buffer {
  * rf_rx_release(). The sender can change the bytes at data at any time; who parses them, copies
  * first (rf_rx_copy()). */
 struct rf_message {
-	const void *data; /* 8-byte aligned; valid until released */
+	const void *data; /* 8-byte aligned, in a view as an element; valid until released */
 	size_t len;
 	uint64_t time_ns; /* 0: not carried by a byte ring */
 	uint64_t user[2]; /* 0: not carried by a byte ring */

@@ -13,6 +13,9 @@ static const char *const names[] = {
 	[RF__KERNEL_NOEXEC_SEAL] = "noexec_seal",
 	[RF__KERNEL_MEMBARRIER] = "membarrier",
 	[RF__KERNEL_PROC] = "proc",
+	[RF__KERNEL_PIDFD] = "pidfd",
+	[RF__KERNEL_POPULATE] = "populate",
+	[RF__KERNEL_COLLAPSE] = "collapse",
 };
 
 bool rf__kernel_has(enum rf__kernel_feature feature)

@@ -11,7 +11,10 @@ enum rf__kernel_feature {
 	RF__KERNEL_PEERPIDFD,   /* "peerpidfd": SO_PEERPIDFD */
 	RF__KERNEL_NOEXEC_SEAL, /* "noexec_seal": MFD_NOEXEC_SEAL */
 	RF__KERNEL_MEMBARRIER,  /* "membarrier": membarrier(2) */
-	RF__KERNEL_PROC         /* "proc": reopening descriptors through /proc */
+	RF__KERNEL_PROC,        /* "proc": reopening descriptors through /proc */
+	RF__KERNEL_PIDFD,       /* "pidfd": pidfd_open(2) */
+	RF__KERNEL_POPULATE,    /* "populate": MADV_POPULATE_READ */
+	RF__KERNEL_COLLAPSE     /* "collapse": MADV_COLLAPSE */
 };
 
 /* May the feature be tried? What the kernel says to it is to be handled all the same. Constant true,
