@@ -3,6 +3,7 @@
  * region it does before the peer has it: afterwards it only looks, because a peer can make
  * anything else hang (threats M5). */
 #include "handshake.h"
+#include "util/clock.h"
 #include "util/fd.h"
 
 #include <fcntl.h>
@@ -64,6 +65,7 @@ static int start_half(struct rf__half *half, uint32_t unit)
 	if (wake < 0)
 		return wake;
 	half->bell.wake = wake;
+	half->bell.alive_ns = rf__now_coarse();
 	if (sends(half)) {
 		rf__ring_tx_init(&channel->tx.ring, (void *)half->own.base,
 			(const void *)half->peer.base, data, half->own.area_bytes);

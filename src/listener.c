@@ -422,6 +422,13 @@ static int new_listener(const struct rf_options *options, struct rf_listener **r
 	return r;
 }
 
+static int watch_listening(struct rf_listener *l, struct rf__reason *reason)
+{
+	int r = watch(l, l->sock, SOURCE_LISTEN);
+
+	return r < 0 ? rf__fail_error(reason, r, "cannot watch the socket") : 0;
+}
+
 static int listen_on_name(
 	struct rf_listener *l, const struct rf__address *address, struct rf__reason *reason)
 {
@@ -436,7 +443,7 @@ static int listen_on_name(
 	l->suspect = !rf__socket_allow_fds(l->sock, false);
 	r = rf__path_listen(l->sock, address, &access, &l->path, reason);
 	l->listened = r >= 0;
-	return r < 0 ? r : watch(l, l->sock, SOURCE_LISTEN);
+	return r < 0 ? r : watch_listening(l, reason);
 }
 
 static int listen_on_fd(struct rf_listener *l, int fd, struct rf__reason *reason)
@@ -452,7 +459,7 @@ static int listen_on_fd(struct rf_listener *l, int fd, struct rf__reason *reason
 	if (kind == RF__SOCKET_LISTENS) {
 		l->sock = sock;
 		fcntl(sock, F_SETFL, fcntl(sock, F_GETFL) | O_NONBLOCK);
-		return watch(l, sock, SOURCE_LISTEN);
+		return watch_listening(l, reason);
 	}
 	l->single = true;
 	r = begin(l, sock, RF__INHERITED, RF_FOREVER);

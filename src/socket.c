@@ -214,6 +214,18 @@ static unsigned take_fds(struct msghdr *header, int *fds, unsigned max)
 	return UINT_MAX;
 }
 
+/* Descriptors that did not come may be our own fault, of which recvmsg(2) says nothing: is there room
+ * for one more? 0; -EMFILE, -ENFILE. */
+static int try_descriptor(int sock)
+{
+	int copy = fcntl(sock, F_DUPFD_CLOEXEC, 0);
+
+	if (copy < 0)
+		return -errno;
+	close(copy);
+	return 0;
+}
+
 /* A peer that closes with something unread resets us once; what it sent before is still there. */
 static ssize_t receive(int sock, struct msghdr *header)
 {
@@ -232,6 +244,7 @@ ssize_t rf__socket_receive(
 	union control control;
 	struct iovec part = {.iov_base = message, .iov_len = size};
 	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+	int shortage = 0;
 	ssize_t n;
 
 	if (max) {
@@ -242,7 +255,11 @@ ssize_t rf__socket_receive(
 	n = receive(sock, &header);
 	if (n < 0)
 		return errno == ECONNRESET ? -EPIPE : -errno;
+	if (max && header.msg_flags & MSG_CTRUNC)
+		shortage = try_descriptor(sock);
 	*ret_n_fds = take_fds(&header, fds, max);
+	if (shortage < 0)
+		return shortage;
 	if (n == 0 && !*ret_n_fds && has_hung_up(sock))
 		return -EPIPE;
 	return n;

@@ -75,8 +75,12 @@ static int take_welcome(struct rf__wire *wire, struct rf__codec *codec, unsigned
 	if (lie)
 		return BAD_MESSAGE(wire, "WELCOME does not fit what the client wants: %s", lie);
 	implied = rf__terms_fds(&welcome.terms);
-	if (welcome.n_fds != implied || n_fds != implied)
-		return BAD_MESSAGE(wire, "WELCOME brought %u descriptors, not %u", n_fds, implied);
+	if (welcome.n_fds != implied)
+		return BAD_MESSAGE(
+			wire, "WELCOME counts %u descriptors, not %u", welcome.n_fds, implied);
+	if (n_fds != implied)
+		return BAD_MESSAGE(wire, "WELCOME brought %s than %u descriptors",
+			n_fds < implied ? "fewer" : "more", implied);
 	wire->terms = welcome.terms;
 	wire->terms.listened = welcome.listened;
 	return 0;
@@ -102,8 +106,7 @@ static int take_refuse(struct rf__wire *wire, struct rf__codec *codec)
 static int take_body(struct rf__wire *wire, uint32_t type, struct rf__codec *codec, unsigned n_fds)
 {
 	if (n_fds && type != RF__WIRE_WELCOME)
-		return BAD_MESSAGE(
-			wire, "%s brought %u descriptors, not 0", type_names[type], n_fds);
+		return BAD_MESSAGE(wire, "%s brought descriptors", type_names[type]);
 	if (type == RF__WIRE_REFUSE)
 		return take_refuse(wire, codec);
 	if (wire->state != RF__WIRE_WAIT || wire->next != type)

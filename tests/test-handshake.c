@@ -179,7 +179,7 @@ static void c2_a_wrong_number_of_descriptors_is_refused(void **state)
 		if (n == PLACES)
 			offer_end(&o);
 		else
-			offer_refused(&o, -EBADMSG, "descriptors, not 4");
+			offer_refused(&o, -EBADMSG, "than 4 descriptors");
 	}
 }
 
