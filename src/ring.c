@@ -118,14 +118,17 @@ int rf__ring_tx_reserve(
 	return (int)n;
 }
 
-/* Reservations wait in the order of their positions; nearly always it is the first. */
+/* Reservations wait in the order of their positions. Nearly always it is the first, which is open:
+ * what is committed at the front does not wait. */
 static struct rf__reservation *find_open(struct rf__ring_tx *tx, uint64_t id)
 {
 	uint32_t low = tx->waiting_first, high = tx->waiting_end;
 	struct rf__reservation *first = waiting_at(tx, low);
 
+	if (low != high && first->position == id)
+		return first;
 	while (low != high) {
-		uint32_t middle = first->position == id ? low : low + (high - low) / 2;
+		uint32_t middle = low + (high - low) / 2;
 		struct rf__reservation *r = waiting_at(tx, middle);
 
 		if (r->position == id)

@@ -52,7 +52,8 @@ int rf__socket_send(int sock, const void *message, size_t len, const int *fds, u
 /* Receives one message of up to size bytes, and up to max descriptors (CLOEXEC, the caller's) in
  * fds. Never waits. *ret_n_fds: how many descriptors came; when they were too many, or in an odd
  * shape, UINT_MAX, and none is kept. Its whole length, which may be more than size: then it was
- * cut; -EAGAIN: none; -EPIPE: the peer is gone. */
+ * cut; -EAGAIN: none; -EPIPE: the peer is gone; -EMFILE, -ENFILE: we have no room for its
+ * descriptors. */
 ssize_t rf__socket_receive(
 	int sock, void *message, size_t size, int *fds, unsigned max, unsigned *ret_n_fds);
 
