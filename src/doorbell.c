@@ -179,6 +179,9 @@ void rf__bell_pay(struct rf__bell *self)
 			continue;
 		rf__count(&self->stats.kicks_owed, 1);
 		__atomic_fetch_or(&link->owed, 1u << i, __ATOMIC_ACQ_REL);
+		/* a half that went to sleep meanwhile has no timer; one about to sleep sets its own */
+		if (!__atomic_load_n(&self->asleep, __ATOMIC_RELAXED))
+			rf__link_wake_sleepers(link, self);
 	}
 }
 
@@ -269,7 +272,7 @@ static int sleep_once(
 	}
 	wait->woken = wait->timed = false;
 	poll = rf__storm_until(&bell->storm, bell->link, bell, bell->epoll);
-	/* pairs with wake_sleepers() */
+	/* pairs with rf__link_wake_sleepers() */
 	__atomic_store_n(&bell->asleep, 1, __ATOMIC_SEQ_CST);
 	if (!rf__bell_arm(bell, len, &until)) {
 		until = until < poll ? until : poll;

@@ -169,6 +169,9 @@ bool rf__storm_count(
 uint64_t rf__storm_until(
 	struct rf__storm *storm, struct rf__link *link, const struct rf__bell *self, int epoll);
 
+/* Makes halves that sleep look again, all but self. */
+void rf__link_wake_sleepers(struct rf__link *link, const struct rf__bell *self);
+
 /* Makes a half that sleeps look again. Async-signal-safe. */
 void rf__bell_wake(struct rf__bell *bell);
 

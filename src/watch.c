@@ -118,7 +118,7 @@ static int drain(struct rf__link *link)
 }
 
 /* Pairs with sleep_once(): either its half sees what we saw, or we see it asleep. */
-static void wake_sleepers(struct rf__link *link, const struct rf__bell *self)
+void rf__link_wake_sleepers(struct rf__link *link, const struct rf__bell *self)
 {
 	int i;
 
@@ -140,7 +140,7 @@ static void take_in(
 		(source == SOCKET && event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
 		rf__link_set(link, RF__GONE);
 	else if (source == SOCKET && drain(link) > 0)
-		wake_sleepers(link, self);
+		rf__link_wake_sleepers(link, self);
 }
 
 /* glibc's epoll_pwait2() needs Linux 5.11; milliseconds are rounded up, so that no deadline is
