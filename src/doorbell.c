@@ -130,8 +130,8 @@ static int kick_socket(const struct rf__bell *bell)
 	return n < 0 ? -errno : 0;
 }
 
-/* A full socket (EAGAIN) means that wake-ups are pending already. false: the kernel has no
- * memory. */
+/* A full socket (EAGAIN) means that wake-ups are pending already. false: the kernel has no memory for
+ * it, or a sandbox that was entered later forbids it (threats C15). */
 static bool kick(const struct rf__bell *bell)
 {
 	int r;
@@ -140,9 +140,11 @@ static bool kick(const struct rf__bell *bell)
 		r = bell->link->doorbell == RF_DOORBELL_EVENTFD ? kick_eventfd(bell)
 								: kick_socket(bell);
 	} while (r == -EINTR);
-	if (r == -EPIPE || r == -ECONNRESET)
+	if (r == -EPIPE || r == -ECONNRESET) {
 		rf__link_set(bell->link, RF__GONE);
-	return r != -ENOBUFS && r != -ENOMEM;
+		return true;
+	}
+	return r >= 0 || r == -EAGAIN;
 }
 
 /* Watching our bell from very many epolls makes each kick wake them all (threats D7). A kick

@@ -44,7 +44,7 @@ struct rf__link {
 	uint64_t spin_ns;   /* the longest spin */
 	uint32_t flags;     /* of enum rf__link_flags; only ever set */
 	const char *broken; /* why BROKEN; static */
-	uint32_t owed; /* atomic; bit i: a kick of bells[i] is due, or failed for lack of memory */
+	uint32_t owed;      /* atomic; bit i: a kick of bells[i] is due, or failed */
 	struct rf__bell *bells[2];
 	struct rf__storm storm; /* of the caller's own event loop */
 };

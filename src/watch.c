@@ -143,14 +143,14 @@ static void take_in(
 		rf__link_wake_sleepers(link, self);
 }
 
-/* glibc's epoll_pwait2() needs Linux 5.11; milliseconds are rounded up, so that no deadline is
- * missed early. */
+/* epoll_pwait2(2) needs Linux 5.11, and sandboxes may not know it; milliseconds are rounded up, so
+ * that no deadline is missed early. */
 static int wait_for_events(int epoll, struct epoll_event *events, const struct timespec *timeout)
 {
 	int n = epoll_pwait2(epoll, events, EVENTS_MOST, timeout, NULL);
 	int64_t msec;
 
-	if (n >= 0 || errno != ENOSYS)
+	if (n >= 0 || (errno != ENOSYS && errno != EPERM))
 		return n;
 	msec = timeout ? (int64_t)timeout->tv_sec * 1000 + (timeout->tv_nsec + 999999) / 1000000
 		       : -1;

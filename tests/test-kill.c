@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ROUNDS   300
+#define ROUNDS   1000
 #define LIMIT_MS 5000 /* how soon the survivor knows */
 #define DELAY_US 2500 /* how late the blow falls, at most */
 

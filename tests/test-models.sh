@@ -1,0 +1,126 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# The models of how halves sleep and are woken (models/README.md): spin finds nothing wrong with them, and the right
+# thing as soon as a barrier, a second look or a wake-up is taken away.
+# shellcheck source=tests/support.sh
+. "$(dirname "$0")/support.sh"
+
+# They are the same however the library was built: .ci/run has them once.
+if [ -n "${RF_TEST_QUICK-}" ]; then
+	skip "the models hold and their controls fail" "RF_TEST_QUICK is set"
+	done_testing
+fi
+
+pan=$scratch/pan
+memory_mib=1024
+depth_most=100000
+read -ra compiler <<<"${CC:-cc}" # it may have options
+
+# What spin reports where a half sleeps for ever, or a half is kicked that did not ask; where a stream ends too early, or
+# breaks off with records unread; where a half goes round for ever.
+asleep='invalid end state'
+kicked='assertion violated armed\['
+cut='assertion violated \(position==end_of\['
+unread='assertion violated \(\(hangup\['
+restless='non-progress cycle'
+
+# Sizes: one with batches of heads is the default; these are for models with more to interleave.
+small="RECORDS=3 CAPACITY=2 BIG=1 HOLDS=1"
+smaller="RECORDS=2 CAPACITY=1 BIG=1 HOLDS=0"
+smallest="RECORDS=1 CAPACITY=1 BIG=1 HOLDS=0"
+
+# explore FILE DEFINITION…: what pan says is in $pan/output. CYCLES is a definition for us. Not optimised: most of the
+# time goes into compiling.
+explore() {
+	local file=$1 definitions=() mode=(-DSAFETY) options=(-b "-m$depth_most" -w21) word
+	shift
+	for word; do
+		[ "$word" = CYCLES ] && mode=(-DNP -DNOFAIR) && options+=(-l)
+		definitions+=("-D$word")
+	done
+	rm -rf "$pan" && mkdir "$pan" && cd "$pan" || return 1
+	spin -a "${definitions[@]}" "$RF_SRCDIR/models/$file.pml" || return 1
+	"${compiler[@]}" -O0 -w "${mode[@]}" "-DMEMLIM=$memory_mib" -o pan pan.c || return 1
+	./pan "${options[@]}" >output
+	grep -E '^pan:1|errors:|states, stored' output
+}
+
+# Everything was looked at, and nothing is wrong.
+is_sound() {
+	explore "$@" && grep -q 'errors: 0$' output && ! grep -q -e 'not completed' -e '^pan:1' output
+}
+
+is_found() {
+	local kind=$1
+	shift
+	explore "$@" && grep -qE "^pan:1: $kind" output
+}
+
+# holds NAME FILE "DEFINITIONS"
+holds() {
+	# shellcheck disable=SC2086 # definitions are words
+	check "$1" is_sound "$2" ${3-}
+}
+
+# fails NAME KIND FILE "DEFINITIONS"
+fails() {
+	# shellcheck disable=SC2086
+	check "found: $1" is_found "$2" "$3" $4
+}
+
+need spin command -v spin
+
+holds "eventfd" wakeup
+holds "socket" wakeup "SOCKET"
+holds "socket with room for two kicks" wakeup "SOCKET QUEUE=2 $small"
+holds "the receiver spins" wakeup "CONSUMER_SPINS"
+holds "the sender spins" wakeup "SOCKET PRODUCER_SPINS"
+holds "both spin" wakeup "CONSUMER_SPINS PRODUCER_SPINS"
+holds "death at any step, eventfd" wakeup "DEATH $small"
+holds "death at any step, socket" wakeup "DEATH SOCKET $small"
+holds "death at any step, both spin" wakeup "DEATH CONSUMER_SPINS PRODUCER_SPINS $small"
+holds "stop at any step, eventfd" wakeup "STOP $smaller"
+holds "stop at any step, socket" wakeup "STOP SOCKET $smaller"
+holds "a kick fails for lack of memory" wakeup "OWED SOCKET $small"
+holds "a loop of the caller's, eventfd" wakeup "LOOP $smaller"
+holds "a loop of the caller's, socket" wakeup "LOOP SOCKET $smaller"
+holds "a loop of the caller's, death" wakeup "LOOP SOCKET DEATH $smallest"
+holds "two threads share a socket" threads "QUEUE=2"
+holds "two threads share a socket, one reads at a time" threads "SUSPECT"
+holds "every run comes to an end, eventfd" wakeup "CYCLES $small"
+holds "every run comes to an end, socket" wakeup "CYCLES SOCKET DEATH $smaller"
+holds "every run comes to an end, two threads" threads "CYCLES EVENTS=1"
+
+fails "no barrier between tail and data_want" "$asleep" wakeup "TAIL_RELAXED"
+fails "no barrier between head and space_want" "$asleep" wakeup "HEAD_RELAXED"
+fails "no barrier between data_want and tail" "$asleep" wakeup "DATA_WANT_RELAXED"
+fails "no barrier between space_want and head" "$asleep" wakeup "SPACE_WANT_RELAXED"
+fails "no second look for data" "$asleep" wakeup "NO_LOOK_FOR_DATA"
+fails "no second look for data, a loop of the caller's" "$asleep" wakeup "NO_LOOK_FOR_DATA LOOP $smaller RECORDS=3"
+fails "no second look for space" "$asleep" wakeup "NO_LOOK_FOR_SPACE"
+fails "closed loaded after tail" "$cut" wakeup "CLOSED_AFTER_TAIL"
+fails "closed stored before tail" "$cut" wakeup "CLOSED_BEFORE_TAIL"
+fails "no kick at the end" "$asleep" wakeup "NO_KICK_AT_END"
+fails "no kick at the end, socket" "$asleep" wakeup "NO_KICK_AT_END SOCKET"
+fails "the head is held back while asleep" "$asleep" wakeup "NO_HEAD_BEFORE_WAIT"
+fails "the head is held back while spinning" "$asleep" wakeup "NO_HEAD_BEFORE_WAIT CONSUMER_SPINS PRODUCER_SPINS"
+fails "what is committed is held back while asleep" "$asleep" wakeup "NO_PUBLISH_BEFORE_WAIT"
+fails "what is committed is held back while spinning" "$asleep" wakeup "NO_PUBLISH_BEFORE_WAIT PRODUCER_SPINS"
+fails "the edge is taken in after the second look" "$asleep" wakeup "WATCH_AFTER_ARM"
+fails "the socket is drained after the second look" "$asleep" wakeup "WATCH_AFTER_ARM SOCKET"
+fails "the bell is watched level-triggered" "$restless" wakeup "LEVEL_TRIGGERED CYCLES $smaller"
+fails "a kick for every publish" "$kicked" wakeup "KICK_ALWAYS"
+fails "disarming with the position that was seen" "$kicked" wakeup "DISARM_AT_SEEN"
+fails "the hang-up is not watched" "$asleep" wakeup "HANGUP_UNWATCHED DEATH $small"
+fails "no last look at the tail of the dead" "$unread" wakeup "NO_LAST_LOOK DEATH $small"
+fails "stop wakes nobody" "$asleep" wakeup "STOP_WAKES_NOBODY STOP $smaller"
+fails "stop is taken in with the first events, and forgotten" "$asleep" wakeup "WATCH_AND_ARM STOP $smaller"
+fails "no timer for a kick that is owed" "$asleep" wakeup "NO_TIMER OWED SOCKET"
+fails "a kick that is owed is forgotten" "$asleep" wakeup "OWED_FORGOTTEN OWED SOCKET $small"
+fails "the sibling is not woken" "$asleep" threads "WAKE_NOBODY_ELSE"
+fails "only the half that is named is woken" "$asleep" threads "WAKE_NAMED_ONLY"
+fails "asleep is said after the second look" "$asleep" threads "ASLEEP_AFTER_ARM"
+fails "no barrier after asleep and the want" "$asleep" threads "WANT_RELAXED"
+fails "no second look with two threads" "$asleep" threads "NO_LOOK"
+fails "the socket is drained after the second look, two threads" "$asleep" threads "WATCH_AFTER_ARM"
+done_testing
