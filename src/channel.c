@@ -112,6 +112,14 @@ static void count_storm(struct rf_channel *channel)
 	channel->moved = moved;
 }
 
+static void process_half(struct rf__half *half)
+{
+	if (!half->present)
+		return;
+	__atomic_store_n(&half->bell.asleep, 0, __ATOMIC_RELAXED);
+	rf__bell_kick_if_due(&half->bell);
+}
+
 int rf_channel_process(struct rf_channel *channel)
 {
 	static const struct timespec at_once;
@@ -119,10 +127,8 @@ int rf_channel_process(struct rf_channel *channel)
 
 	if (r < 0)
 		return r;
-	if (channel->tx.half.present)
-		rf__bell_kick_if_due(&channel->tx.half.bell);
-	if (channel->rx.half.present)
-		rf__bell_kick_if_due(&channel->rx.half.bell);
+	process_half(&channel->tx.half);
+	process_half(&channel->rx.half);
 	if (channel->epoll >= 0)
 		r = rf__link_harvest(&channel->link, NULL, channel->epoll, &at_once);
 	else
@@ -138,6 +144,8 @@ static int arm_half(struct rf__half *half, size_t len, uint64_t *until_ns)
 {
 	uint64_t until;
 
+	/* as in sleep_once(): a half that an event loop sleeps for is woken as one that blocks */
+	__atomic_store_n(&half->bell.asleep, 1, __ATOMIC_SEQ_CST);
 	if (rf__bell_arm(&half->bell, len, &until))
 		return 1;
 	if (until < *until_ns)

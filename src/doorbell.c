@@ -11,13 +11,13 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
-#define SPIN_LEAST_NS (2 * UINT64_C(1000))
-#define PAUSES_MOST   64
-#define ALIVE_NS      (100 * RF__MSEC)
-#define OWED_NS       (10 * RF__MSEC)
-#define DEAR_NS       (200 * UINT64_C(1000)) /* a kick costs 200 ns to 20 us */
-#define DEAR_MOST_NS  (20 * RF__MSEC)
-#define SUSPECT_KICKS 16
+#define SPIN_LEAST_NS  (2 * UINT64_C(1000))
+#define PAUSES_MOST    64
+#define ALIVE_NS       (100 * RF__MSEC)
+#define OWED_NS        (10 * RF__MSEC)
+#define DEAR_NS        (200 * UINT64_C(1000)) /* a kick costs 200 ns to 20 us */
+#define DEAR_MOST_NS   (20 * RF__MSEC)
+#define MEASURED_KICKS 16
 
 static inline void pause_processor(void)
 {
@@ -149,21 +149,21 @@ static bool kick(const struct rf__bell *bell)
 
 /* Watching our bell from very many epolls makes each kick wake them all (threats D7). A kick
  * that took long may just have been preempted: the processor time of the next ones tells. */
-static bool kick_timed(struct rf__bell *bell)
+static bool kick_timed(struct rf__bell *self, const struct rf__bell *bell)
 {
-	clockid_t clock = bell->suspect ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
+	clockid_t clock = self->measured ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
 	uint64_t before = rf__clock_read(clock), took;
 	bool done = kick(bell);
 
 	took = rf__clock_read(clock) - before;
-	if (bell->suspect && took > DEAR_NS)
-		bell->dear_ns += took;
-	if (took > DEAR_NS)
-		bell->suspect = SUSPECT_KICKS;
-	else if (bell->suspect)
-		bell->suspect--;
-	if (bell->dear_ns > DEAR_MOST_NS)
-		rf__link_break(bell->link, "the peer makes kicks take too long");
+	if (took > DEAR_NS) {
+		self->dear_ns += self->measured ? took : 0;
+		self->measured = MEASURED_KICKS;
+	} else if (self->measured && --self->measured == 0) {
+		self->dear_ns = 0;
+	}
+	if (self->dear_ns > DEAR_MOST_NS)
+		rf__link_break(self->link, "the peer makes kicks take too long");
 	return done;
 }
 
@@ -177,7 +177,7 @@ void rf__bell_pay(struct rf__bell *self)
 		if (!(owed & 1u << i))
 			continue;
 		rf__count(&self->stats.kicks, 1);
-		if (kick_timed(link->bells[i]))
+		if (kick_timed(self, link->bells[i]))
 			continue;
 		rf__count(&self->stats.kicks_owed, 1);
 		__atomic_fetch_or(&link->owed, 1u << i, __ATOMIC_ACQ_REL);
@@ -262,17 +262,22 @@ static int block(struct rf__bell *bell, struct rf__wait *wait, uint64_t until_ns
 static int sleep_once(
 	struct rf__bell *bell, struct rf__wait *wait, size_t len, uint64_t deadline_ns)
 {
+	uint32_t progress;
 	uint64_t until, poll;
 	int r = 0;
 
 	if (bell->epoll < 0)
 		return make_epoll(bell); /* which may have taken in what this half waits for */
+	progress = __atomic_load_n(&bell->link->progress, __ATOMIC_RELAXED);
 	if (wait->woken) {
 		rf__count(&bell->stats.idle_wakeups, 1);
-		if (rf__storm_count(&bell->storm, bell->link, bell, bell->epoll))
+		/* a kick for the other half wakes this one as well: no storm */
+		if (progress == wait->progress &&
+			rf__storm_count(&bell->storm, bell->link, bell, bell->epoll))
 			rf__count(&bell->stats.storms, 1);
 	}
 	wait->woken = wait->timed = false;
+	wait->progress = progress;
 	poll = rf__storm_until(&bell->storm, bell->link, bell, bell->epoll);
 	/* pairs with rf__link_wake_sleepers() */
 	__atomic_store_n(&bell->asleep, 1, __ATOMIC_SEQ_CST);
@@ -315,6 +320,8 @@ int rf__bell_wait(struct rf__bell *bell, struct rf__wait *wait, size_t len, uint
 
 	if (flags & (RF__BROKEN | RF__STOPPED))
 		return flags & RF__BROKEN ? -EPROTO : -EPIPE;
+	if (rf__bell_owes(bell))
+		rf__bell_pay(bell);
 	rf__bell_check_alive(bell, now);
 	if (rf__link_flags(bell->link) & RF__GONE)
 		return 0;
@@ -334,6 +341,7 @@ void rf__bell_learn(struct rf__bell *bell, const struct rf__wait *wait)
 {
 	uint64_t took = rf__now() - wait->begun_ns, most = bell->link->spin_ns;
 
+	__atomic_fetch_add(&bell->link->progress, 1, __ATOMIC_RELAXED);
 	bell->storm.poll_ns = 0;
 	if (wait->timed)
 		rf__count(&bell->stats.rescued, 1);

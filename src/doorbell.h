@@ -46,6 +46,7 @@ struct rf__link {
 	const char *broken; /* why BROKEN; static */
 	uint32_t owed;      /* atomic; bit i: a kick of bells[i] is due, or failed */
 	struct rf__bell *bells[2];
+	uint32_t progress;      /* atomic; how many waits of either half found something */
 	struct rf__storm storm; /* of the caller's own event loop */
 };
 
@@ -67,8 +68,8 @@ struct rf__bell {
 	int epoll; /* what this half blocks in; -1 until it first does */
 	uint32_t asleep;            /* atomic: between arming and coming back */
 	uint64_t spin_ns;           /* how long to spin: follows what the last waits were like */
-	uint32_t suspect;           /* so many kicks are still to be measured closely */
-	uint64_t dear_ns;           /* processor time of those that took too long */
+	uint32_t measured;          /* so many kicks are still to be measured closely */
+	uint64_t dear_ns;           /* processor time of those of them that took too long */
 	struct rf__storm storm;     /* of this half's epoll */
 	uint64_t alive_ns;          /* when the peer was last known to be there, */
 	uint64_t alive_at;          /* and the position it had got to */
@@ -80,8 +81,9 @@ struct rf__wait {
 	uint64_t begun_ns;
 	unsigned pauses;
 	bool slept;
-	bool woken; /* and not by the deadline; idle until something is found */
-	bool timed; /* the last sleep ended without an event */
+	bool woken;        /* and not by the deadline; idle until something is found */
+	uint32_t progress; /* what the link's was before the last sleep */
+	bool timed;        /* the last sleep ended without an event */
 };
 
 void rf__link_init(struct rf__link *link);

@@ -275,8 +275,12 @@ static int verify(struct rf__handshake *h)
 {
 	int r = verify_ring(h, RF__UP);
 
-	rf__charge_landed(h->channel->charge);
-	return r < 0 ? r : verify_ring(h, RF__DOWN);
+	if (r >= 0)
+		r = verify_ring(h, RF__DOWN);
+	/* what it has sealed, it has got; that it says MAPPED proves nothing */
+	if (r >= 0)
+		rf__charge_landed(h->channel->charge);
+	return r;
 }
 
 /* From here on the exit of the peer counts, too; of a server only if its socket is its own

@@ -5,6 +5,7 @@
 
 #include "generation.h"
 #include "socket.h"
+#include "util/check.h"
 #include "util/clock.h"
 #include "util/fd.h"
 #include <inttypes.h>
@@ -20,23 +21,26 @@
 #define HANDSHAKES_MOST 4u
 #define HANDSHAKES_OWN  12u
 #define FLIGHT_SHARE    8u /* of the descriptors in flight, those of one user */
+#define USERS_TOGETHER  4u /* all users may have as many bytes as so many of them */
 
 /* What one user has; it goes when the last charge does, unless something is never returned. */
 struct account {
 	struct account *next;
 	uid_t uid;
 	unsigned charges, channels, handshakes, flight, aside;
-	uint64_t bytes;
+	uint64_t bytes, descriptors;
 };
 
 struct rf__quota {
 	pthread_mutex_t lock;
 	struct rf__generation generation;
 	unsigned references; /* the listener, and charges that are not closed */
+	bool ended;          /* the listener is gone: nobody is charged any more */
 	uint64_t max_bytes;
 	unsigned max_channels, max_handshakes;
-	unsigned flight, aside; /* of all users */
-	uint64_t collect_ns;    /* when held is looked at again */
+	unsigned flight, aside; /* of all users, */
+	uint64_t bytes, descriptors;
+	uint64_t collect_ns; /* when held is looked at again */
 	struct account *accounts;
 	struct rf__charge *held; /* closed, not settled */
 };
@@ -45,7 +49,7 @@ struct rf__charge {
 	struct rf__charge *next;
 	struct rf__quota *quota;
 	struct account *account;
-	uint64_t bytes;
+	uint64_t bytes, descriptors;
 	unsigned flight, n_kept;
 	int kept[REGIONS_MOST];
 	int sock; /* what the peer has not taken out of it is in flight; -1: none */
@@ -78,17 +82,22 @@ static void close_kept(struct rf__charge *charge)
 	rf__close(&charge->sock);
 }
 
-/* Nobody is charged any more, so nothing has to be watched. */
-static void free_quota(struct rf__quota *quota)
+static void free_held(struct rf__quota *quota)
 {
 	struct rf__charge *charge;
-	struct account *account;
 
 	while ((charge = quota->held)) {
 		quota->held = charge->next;
 		close_kept(charge);
 		free(charge);
 	}
+}
+
+static void free_quota(struct rf__quota *quota)
+{
+	struct account *account;
+
+	free_held(quota);
 	while ((account = quota->accounts)) {
 		quota->accounts = account->next;
 		free(account);
@@ -118,6 +127,8 @@ void rf__quota_drop(struct rf__quota *quota)
 		return;
 	}
 	pthread_mutex_lock(&quota->lock);
+	quota->ended = true;
+	free_held(quota);
 	unlock_and_drop(quota);
 }
 
@@ -183,6 +194,11 @@ static void settle(struct rf__charge *charge)
 	if (charge->channel && !charge->untold) {
 		account->channels--;
 		account->bytes -= charge->bytes;
+		charge->quota->bytes -= charge->bytes;
+	}
+	if (charge->channel) {
+		account->descriptors -= charge->descriptors;
+		charge->quota->descriptors -= charge->descriptors;
 	}
 	account->charges--;
 	drop_account(charge->quota, account);
@@ -307,16 +323,43 @@ static bool may_fly(const struct rf__charge *charge, unsigned n_fds)
 	return charge->account->flight + n_fds <= share && charge->quota->flight + n_fds <= most;
 }
 
-static bool has_room(const struct rf__charge *charge, uint64_t bytes, unsigned n_fds)
+/* What a channel keeps open here, at most: its socket and a pidfd, and for each descriptor that is
+ * sent one to wait on it and one of it. */
+static uint64_t descriptors_of(unsigned n_fds)
 {
-	const struct rf__quota *quota = charge->quota;
-	const struct account *account = charge->account;
-
-	return account->channels < quota->max_channels && account->bytes <= quota->max_bytes &&
-	       bytes <= quota->max_bytes - account->bytes && may_fly(charge, n_fds);
+	return 2 + 2 * (uint64_t)n_fds;
 }
 
-static int refuse(const struct rf__charge *charge, uint64_t bytes, struct rf__reason *reason)
+/* The host program needs descriptors of its own, and no user may take all the others. */
+static bool has_descriptors(const struct rf__charge *charge, unsigned n_fds)
+{
+	uint64_t n = descriptors_of(n_fds);
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+		return true;
+	return charge->account->descriptors + n <= limit.rlim_cur / 2 &&
+	       charge->quota->descriptors + n <= limit.rlim_cur / 4 * 3;
+}
+
+static bool has_bytes(const struct rf__charge *charge, uint64_t bytes)
+{
+	const struct rf__quota *quota = charge->quota;
+	uint64_t own, all, together;
+
+	return rf__add(charge->account->bytes, bytes, &own) && own <= quota->max_bytes &&
+	       rf__add(quota->bytes, bytes, &all) &&
+	       (!rf__mul(quota->max_bytes, USERS_TOGETHER, &together) || all <= together);
+}
+
+static bool has_room(const struct rf__charge *charge, uint64_t bytes, unsigned n_fds)
+{
+	return charge->account->channels < charge->quota->max_channels &&
+	       has_bytes(charge, bytes) && has_descriptors(charge, n_fds) && may_fly(charge, n_fds);
+}
+
+static int refuse(
+	const struct rf__charge *charge, uint64_t bytes, unsigned n_fds, struct rf__reason *reason)
 {
 	const struct rf__quota *quota = charge->quota;
 	const struct account *account = charge->account;
@@ -325,11 +368,14 @@ static int refuse(const struct rf__charge *charge, uint64_t bytes, struct rf__re
 		return rf__fail(reason, -ENOBUFS,
 			"uid %u has %u channels, open ones and those whose memory it keeps",
 			account->uid, account->channels);
-	if (bytes > quota->max_bytes || account->bytes > quota->max_bytes - bytes)
+	if (!has_bytes(charge, bytes))
 		return rf__fail(reason, -ENOBUFS,
-			"uid %u has %" PRIu64 " bytes of rings, and %" PRIu64
-			" more exceed its quota of %" PRIu64,
-			account->uid, account->bytes, bytes, quota->max_bytes);
+			"uid %u has %" PRIu64 " bytes of rings, all users %" PRIu64 ", and %" PRIu64
+			" more exceed a quota of %" PRIu64 " each",
+			account->uid, account->bytes, quota->bytes, bytes, quota->max_bytes);
+	if (!has_descriptors(charge, n_fds))
+		return rf__fail(reason, -ENOBUFS,
+			"the channels of uid %u take too many descriptors here", account->uid);
 	return rf__fail(
 		reason, -ENOBUFS, "uid %u leaves too many descriptors unread", account->uid);
 }
@@ -337,19 +383,26 @@ static int refuse(const struct rf__charge *charge, uint64_t bytes, struct rf__re
 static int try_channel(
 	struct rf__charge *charge, uint64_t bytes, unsigned n_fds, struct rf__reason *reason)
 {
+	struct rf__quota *quota = charge->quota;
+	struct account *account = charge->account;
+
 	if (charge->channel)
 		return 0;
 	if (!has_room(charge, bytes, n_fds))
-		collect(charge->quota, rf__now());
+		collect(quota, rf__now());
 	if (!has_room(charge, bytes, n_fds))
-		return refuse(charge, bytes, reason);
+		return refuse(charge, bytes, n_fds, reason);
 	charge->channel = true;
 	charge->bytes = bytes;
+	charge->descriptors = descriptors_of(n_fds);
 	charge->flight = n_fds;
-	charge->account->channels++;
-	charge->account->bytes += bytes;
-	charge->account->flight += n_fds;
-	charge->quota->flight += n_fds;
+	account->channels++;
+	account->bytes += bytes;
+	account->descriptors += charge->descriptors;
+	account->flight += n_fds;
+	quota->bytes += bytes;
+	quota->descriptors += charge->descriptors;
+	quota->flight += n_fds;
 	return 0;
 }
 
@@ -423,6 +476,10 @@ void rf__charge_close(struct rf__charge *charge)
 	quota = charge->quota;
 	pthread_mutex_lock(&quota->lock);
 	end_handshake(charge);
+	if (quota->ended)
+		close_kept(charge);
+	if (quota->held)
+		collect(quota, rf__now());
 	if (is_settled(charge)) {
 		settle(charge);
 	} else {

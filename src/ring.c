@@ -247,6 +247,12 @@ static void cut_off(struct rf__ring_tx *tx)
 	tx->reserved = tx->committed;
 }
 
+void rf__ring_tx_abandon(struct rf__ring_tx *tx)
+{
+	cut_off(tx);
+	tx->ended = true;
+}
+
 void rf__ring_tx_end(struct rf__ring_tx *tx)
 {
 	if (tx->unit)
@@ -460,7 +466,7 @@ int rf__ring_rx_borrow(struct rf__ring_rx *rx, struct rf_message *ret_messages, 
 	if (n)
 		return n;
 	pass_gaps(rx);
-	give_back(rx, false);
+	give_back(rx, true);
 	return nothing_there(rx);
 }
 

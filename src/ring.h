@@ -103,6 +103,9 @@ void rf__ring_tx_publish(struct rf__ring_tx *tx);
  * kick_due set. */
 void rf__ring_tx_end(struct rf__ring_tx *tx);
 
+/* Gives everything up that is not published yet, and tells nobody. */
+void rf__ring_tx_abandon(struct rf__ring_tx *tx);
+
 /* Asks to be kicked once len bytes fit (in a view 0 is one unit), then looks again. 1: they fit
  * already, or the ring is broken; 0: sleep. */
 int rf__ring_tx_arm(struct rf__ring_tx *tx, size_t len);

@@ -60,6 +60,18 @@ int rf_tx_reserve_span(struct rf_tx *tx, size_t len, uint64_t deadline_ns,
 	return reserve(tx, len, deadline_ns, ret_buffers, max);
 }
 
+/* A broken channel takes nothing any more: what was to be committed is not the caller's any more
+ * either, or it would keep the memory of the channel for ever. */
+static int drop(struct rf_tx *tx, const struct rf_buffer *buffers, unsigned n)
+{
+	unsigned i;
+
+	tx->ring.ended = true;
+	for (i = n; i; i--)
+		rf__ring_tx_cancel(&tx->ring, buffers[i - 1].id);
+	return -EPROTO;
+}
+
 int rf_tx_commit_span(struct rf_tx *tx, const struct rf_buffer *buffers, unsigned n)
 {
 	uint64_t bytes = 0;
@@ -67,7 +79,7 @@ int rf_tx_commit_span(struct rf_tx *tx, const struct rf_buffer *buffers, unsigne
 	int r = check(tx);
 
 	if (r < 0)
-		return r;
+		return r == -EPROTO ? drop(tx, buffers, n) : r;
 	for (i = 0; i < n && r >= 0; i++) {
 		r = rf__ring_tx_commit(&tx->ring, buffers[i].id, buffers[i].len, buffers[i].tag);
 		if (r >= 0)
@@ -168,6 +180,8 @@ int rf_tx_end(struct rf_tx *tx)
 {
 	int r = check(tx);
 
+	if (r == -EPROTO)
+		rf__ring_tx_abandon(&tx->ring);
 	if (r < 0)
 		return r;
 	if (!tx->ring.ended) {

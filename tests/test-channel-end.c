@@ -267,6 +267,31 @@ static void p1_wrong_head_breaks_both_halves_for_good(void **state)
 	ends_close(&ends);
 }
 
+/* The receiving half finds the breach while the sending half writes into a reservation. */
+static void p1_a_breach_in_mid_reservation_keeps_no_memory(void **state)
+{
+	struct rf_buffer buffers[3];
+	struct ends ends;
+	uint64_t number;
+	unsigned end;
+
+	(void)state;
+	for (end = 0; end < 2; end++) {
+		open_plain(&ends);
+		assert_int_equal(
+			rf_tx_reserve_span(rf_channel_tx(ends.server), 8, 0, buffers, 3), 3);
+		__atomic_store_n(&ends.client->tx.ring.own->tail, 4 * RING_BYTES, __ATOMIC_SEQ_CST);
+		assert_int_equal(take_number(rf_channel_rx(ends.server), 0, &number), -EPROTO);
+		if (end)
+			assert_int_equal(rf_tx_end(rf_channel_tx(ends.server)), -EPROTO);
+		else
+			assert_int_equal(
+				rf_tx_commit_span(rf_channel_tx(ends.server), buffers, 3), -EPROTO);
+		ends_close(&ends);
+		assert_no_leaks(&leaks);
+	}
+}
+
 static void p3_wrong_header_delivers_nothing_any_more(void **state)
 {
 	struct rf_buffer buffer;
@@ -301,6 +326,7 @@ int main(void)
 		TEST(c9_tail_is_not_believed_after_the_death),
 		TEST(p1_wrong_tail_breaks_both_halves_for_good),
 		TEST(p1_wrong_head_breaks_both_halves_for_good),
+		TEST(p1_a_breach_in_mid_reservation_keeps_no_memory),
 		TEST(p3_wrong_header_delivers_nothing_any_more),
 	};
 

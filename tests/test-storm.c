@@ -205,6 +205,59 @@ static void an_honest_channel_is_never_in_a_storm(void **state)
 	}
 }
 
+/* Each kick for one half wakes the other, too, when both sleep on one socket. */
+static int wait_for_room(void *arg)
+{
+	struct rf_tx *tx = rf_channel_tx(((struct ends *)arg)->server);
+	struct rf_buffer buffer;
+	int r;
+
+	do {
+		r = rf_tx_reserve(tx, RING_BYTES / 2 - 8, rf_test_deadline(100), &buffer);
+		if (!r)
+			r = rf_tx_commit(tx, &buffer);
+	} while (!r || r == -ETIMEDOUT);
+	return r == -EPIPE ? 0 : 1;
+}
+
+static int send_now_and_then(void *arg)
+{
+	const struct timespec pause = {.tv_nsec = 300000};
+	struct ends *ends = arg;
+	unsigned k;
+	int r = 0;
+
+	for (k = 0; k < 1500 && !r; k++) {
+		nanosleep(&pause, NULL);
+		r = send_number(rf_channel_tx(ends->client), k, 0);
+	}
+	return r ? 1 : 0;
+}
+
+static void kicks_for_the_other_half_are_no_storm(void **state)
+{
+	struct thread waiter, sender;
+	struct ends ends;
+	uint64_t number;
+	unsigned k;
+
+	(void)state;
+	open_ends(&ends, RF_DOORBELL_SOCKET);
+	thread_start(&waiter, wait_for_room, &ends);
+	thread_start(&sender, send_now_and_then, &ends);
+	for (k = 0; k < 1500; k++) {
+		assert_int_equal(
+			take_number(rf_channel_rx(ends.server), rf_test_deadline(SOON_MS), &number),
+			1);
+	}
+	assert_int_equal(thread_join(&sender), 0);
+	assert_true(channel_stats(ends.server).tx.idle_wakeups > 0);
+	assert_int_equal(channel_stats(ends.server).tx.storms, 0);
+	rf_channel_stop(ends.server);
+	assert_int_equal(thread_join(&waiter), 0);
+	ends_close(&ends);
+}
+
 /* D7: so many items watch one bell that a kick takes milliseconds. */
 #define WATCHERS 300
 
@@ -295,6 +348,7 @@ int main(void)
 		TEST(d6_kicks_are_heard_again_after_the_storm),
 		TEST(d6_an_event_loop_is_not_kept_busy_by_a_storm),
 		TEST(an_honest_channel_is_never_in_a_storm),
+		TEST(kicks_for_the_other_half_are_no_storm),
 		TEST(d7_a_peer_that_makes_kicks_dear_is_cut_off),
 		TEST(kicks_are_not_dear_among_honest_peers),
 	};

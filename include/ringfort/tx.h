@@ -45,7 +45,8 @@ RF_EXPORT int rf_tx_reserve_span(struct rf_tx *tx, size_t len, uint64_t deadline
 /* Seals a reservation with buffer->len bytes (at most what was reserved) and buffer->tag. Not
  * yet visible to the receiver. Only the newest reservation gives unused room back; an older one
  * leaves a gap that costs its bytes until received.
- * 0; -EINVAL: not an open reservation, or longer than reserved; -EPROTO; -EBADF. */
+ * 0; -EINVAL: not an open reservation, or longer than reserved; -EPROTO: the reservation is given
+ * up; -EBADF. */
 RF_EXPORT int rf_tx_commit(struct rf_tx *tx, const struct rf_buffer *buffer);
 
 /* Commits n reservations, in any order. 0; errors as rf_tx_commit(), where those before the
@@ -74,7 +75,8 @@ RF_EXPORT size_t rf_tx_element_bytes(const struct rf_tx *tx);
 
 /* Ends the stream: cancels open reservations, publishes the rest, and tells the receiver, who
  * gets end of stream after the last record. Afterwards the other calls fail with -EINVAL. Ending
- * again does nothing. 0; -EPIPE; -EPROTO; -EBADF; -EINVAL. */
+ * again does nothing. On a broken channel it gives open reservations up.
+ * 0; -EPIPE; -EPROTO; -EBADF; -EINVAL. */
 RF_EXPORT int rf_tx_end(struct rf_tx *tx);
 
 #ifdef __cplusplus
