@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Sends video to a process that need not be trusted: each frame is read, or drawn, straight into the ring. */
+/* Sends video to a process that need not be trusted: each frame is read, or drawn, straight into
+ * the ring. */
 #define PROGRAM "capture"
 #include "cli.h"
 #include "y4m.h"
@@ -106,7 +107,8 @@ static int open_input(struct capture *c)
 	return STATUS_FAILED;
 }
 
-/* Asks for room for four frames, or two if four are beyond the limit: a record fills at most half the ring. */
+/* Asks for room for four frames, or two if four are beyond the limit: a record fills at most
+ * half the ring. */
 static int choose_ring(struct capture *c)
 {
 	struct rf_options *options = &c->cli.options;
@@ -197,7 +199,8 @@ static int send_header(struct capture *c)
 	return send_buffer(c, &buffer);
 }
 
-/* Waits until the next frame is due. The schedule is absolute: a late frame does not delay those after it. */
+/* Waits until the next frame is due. The schedule is absolute: a late frame does not delay those
+ * after it. */
 static void pace(struct capture *c)
 {
 	uint64_t due_ns;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the command lines of capture and encode have in common. Define PROGRAM, the name in messages, before including this. */
+/* What the command lines of capture and encode have in common. Define PROGRAM, the name in
+ * messages, before including this. */
 #ifndef EXAMPLES_CLI_H
 #define EXAMPLES_CLI_H
 
@@ -161,7 +162,8 @@ static inline uint64_t cli_power_of_two(uint64_t limit)
 	return power;
 }
 
-/* Takes one of CLI_OPTIONS; ends the program after --help, --version, and what getopt_long(3) has complained about. */
+/* Takes one of CLI_OPTIONS; ends the program after --help, --version, and what getopt_long(3)
+ * has complained about. */
 static inline void cli_option(struct cli *cli, int option, const char *help)
 {
 	static const char *const doorbells[] = {"auto", "eventfd", "socket", NULL};
@@ -214,7 +216,8 @@ static struct rf_listener *volatile cli_listener;
 static struct rf_channel *volatile cli_channel;
 static volatile sig_atomic_t cli_stopped;
 
-/* The alarm repeats the signal: one that comes just before a read(2) or a sleep begins would not end it. */
+/* The alarm repeats the signal: one that comes just before a read(2) or a sleep begins would not
+ * end it. */
 static inline void cli_on_signal(int signal)
 {
 	(void)signal;

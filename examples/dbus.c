@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* One end of a socketpair handed over D-Bus: the service sends ten numbers through the channel that it
- * makes of the other end. As "dbus serve" it waits for one caller, as "dbus call" it is that caller. */
+/* One end of a socketpair handed over D-Bus: the service sends ten numbers through the channel
+ * that it makes of the other end. As "dbus serve" it waits for one caller, as "dbus call" it is
+ * that caller. */
 #include <errno.h>
 #include <ringfort/ringfort.h>
 #include <stdio.h>

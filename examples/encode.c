@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Receives video from a process that need not be trusted and encodes each frame where it lies in the ring.
+/* Receives video from a process that need not be trusted and encodes each frame where it lies in
+ * the ring.
  *
- * The producer can change the pixels of a frame while they are encoded. That is acceptable here, because pixels are only
- * data: no size, offset or branch that matters is taken from them, so the worst outcome is an ugly picture, which a hostile
- * producer can send anyway. The header is different, it is parsed: so it is copied out of the ring first. */
+ * The producer can change the pixels of a frame while they are encoded. That is acceptable here,
+ * because pixels are only data: no size, offset or branch that matters is taken from them, so
+ * the worst outcome is an ugly picture, which a hostile producer can send anyway. The header is
+ * different, it is parsed: so it is copied out of the ring first. */
 #define PROGRAM "encode"
 #include "cli.h"
 #include "ivf.h"
@@ -110,7 +112,8 @@ static int connect_capture(struct encode *e, uint64_t deadline_ns)
 	return STATUS_OK;
 }
 
-/* Takes the header. A size that does not fit into this ring is refused before anything is allocated for it. */
+/* Takes the header. A size that does not fit into this ring is refused before anything is
+ * allocated for it. */
 static int take_header(struct encode *e, uint64_t deadline_ns)
 {
 	char line[Y4M_LINE_MAX];
@@ -222,7 +225,8 @@ static void show_progress(struct encode *e, uint64_t now_ns)
 		(double)(now_ns - e->start_ns) / 1e9);
 }
 
-/* Takes the frames one at a time. They are given back as soon as they are encoded: libvpx keeps none. */
+/* Takes the frames one at a time. They are given back as soon as they are encoded: libvpx keeps
+ * none. */
 static int stream(struct encode *e)
 {
 	struct rf_message message;

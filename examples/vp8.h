@@ -31,7 +31,8 @@ static inline const char *vp8_error(struct vp8 *vp8)
 	return detail ? detail : vpx_codec_error(&vp8->codec);
 }
 
-/* Kilobits per second that keep the test pattern and the like above 30 dB: 0.15 bits per pixel, more for tiny pictures. */
+/* Kilobits per second that keep the test pattern and the like above 30 dB: 0.15 bits per pixel,
+ * more for tiny pictures. */
 static inline unsigned vp8_bitrate(const struct y4m *format)
 {
 	uint64_t pixels = (uint64_t)format->width * format->height + 4096;
@@ -41,8 +42,8 @@ static inline unsigned vp8_bitrate(const struct y4m *format)
 	return kbits < 200000 ? (unsigned)kbits : 200000;
 }
 
-/* Prepares for frames of this format. bitrate: kilobits per second, 0: by the format; speed: 0 (good) to 16 (fast).
- * NULL, or what is wrong. */
+/* Prepares for frames of this format. bitrate: kilobits per second, 0: by the format; speed: 0
+ * (good) to 16 (fast). NULL, or what is wrong. */
 static inline const char *vp8_open(
 	struct vp8 *vp8, const struct y4m *format, unsigned bitrate, unsigned speed)
 {
@@ -67,7 +68,8 @@ static inline const char *vp8_open(
 	return NULL;
 }
 
-/* Describes a frame where it lies. Planes and rows are set by hand: vpx_img_wrap() takes rows of odd length to be padded. */
+/* Describes a frame where it lies. Planes and rows are set by hand: vpx_img_wrap() takes rows of
+ * odd length to be padded. */
 static inline void vp8_wrap(const struct y4m *format, const void *frame, vpx_image_t *ret_image)
 {
 	unsigned char *planes = (unsigned char *)(uintptr_t)frame; /* libvpx only reads */
@@ -92,7 +94,8 @@ static inline const char *vp8_encode(struct vp8 *vp8, const void *frame, uint64_
 	return NULL;
 }
 
-/* The next piece of what vp8_encode() made; NULL: that was all. Valid until the next vp8_encode(). */
+/* The next piece of what vp8_encode() made; NULL: that was all. Valid until the next
+ * vp8_encode(). */
 static inline const void *vp8_packet(struct vp8 *vp8, size_t *ret_len)
 {
 	const vpx_codec_cx_pkt_t *packet;

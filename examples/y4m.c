@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Y4M: the header and its text, the geometry of 4:2:0 frames, reading and writing without buffers. */
+/* Y4M: the header and its text, the geometry of 4:2:0 frames, reading and writing without
+ * buffers. */
 #include "y4m.h"
 
 #include <errno.h>

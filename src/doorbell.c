@@ -130,8 +130,8 @@ static int kick_socket(const struct rf__bell *bell)
 	return n < 0 ? -errno : 0;
 }
 
-/* A full socket (EAGAIN) means that wake-ups are pending already. false: the kernel has no memory for
- * it, or a sandbox that was entered later forbids it (threats C15). */
+/* A full socket (EAGAIN) means that wake-ups are pending already. false: the kernel has no
+ * memory for it, or a sandbox that was entered later forbids it (threats C15). */
 static bool kick(const struct rf__bell *bell)
 {
 	int r;
@@ -181,7 +181,8 @@ void rf__bell_pay(struct rf__bell *self)
 			continue;
 		rf__count(&self->stats.kicks_owed, 1);
 		__atomic_fetch_or(&link->owed, 1u << i, __ATOMIC_ACQ_REL);
-		/* a half that went to sleep meanwhile has no timer; one about to sleep sets its own */
+		/* a half that went to sleep meanwhile has no timer; one about to sleep sets its
+		 * own */
 		if (!__atomic_load_n(&self->asleep, __ATOMIC_RELAXED))
 			rf__link_wake_sleepers(link, self);
 	}
@@ -262,22 +263,17 @@ static int block(struct rf__bell *bell, struct rf__wait *wait, uint64_t until_ns
 static int sleep_once(
 	struct rf__bell *bell, struct rf__wait *wait, size_t len, uint64_t deadline_ns)
 {
-	uint32_t progress;
 	uint64_t until, poll;
 	int r = 0;
 
 	if (bell->epoll < 0)
 		return make_epoll(bell); /* which may have taken in what this half waits for */
-	progress = __atomic_load_n(&bell->link->progress, __ATOMIC_RELAXED);
 	if (wait->woken) {
 		rf__count(&bell->stats.idle_wakeups, 1);
-		/* a kick for the other half wakes this one as well: no storm */
-		if (progress == wait->progress &&
-			rf__storm_count(&bell->storm, bell->link, bell, bell->epoll))
+		if (rf__storm_count(&bell->storm, bell->link, bell, bell->epoll))
 			rf__count(&bell->stats.storms, 1);
 	}
 	wait->woken = wait->timed = false;
-	wait->progress = progress;
 	poll = rf__storm_until(&bell->storm, bell->link, bell, bell->epoll);
 	/* pairs with rf__link_wake_sleepers() */
 	__atomic_store_n(&bell->asleep, 1, __ATOMIC_SEQ_CST);

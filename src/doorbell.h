@@ -25,6 +25,7 @@
 struct rf__storm {
 	uint64_t since_ns;      /* when counting began */
 	unsigned idle;          /* how many since */
+	uint32_t progress;      /* what the link's was then */
 	uint64_t deaf_until_ns; /* 0: it listens */
 	uint64_t poll_ns;       /* the last pause between looks */
 };
@@ -81,9 +82,8 @@ struct rf__wait {
 	uint64_t begun_ns;
 	unsigned pauses;
 	bool slept;
-	bool woken;        /* and not by the deadline; idle until something is found */
-	uint32_t progress; /* what the link's was before the last sleep */
-	bool timed;        /* the last sleep ended without an event */
+	bool woken; /* and not by the deadline; idle until something is found */
+	bool timed; /* the last sleep ended without an event */
 };
 
 void rf__link_init(struct rf__link *link);

@@ -552,8 +552,8 @@ const char *rf_listener_reason(struct rf_listener *listener)
 	return listener ? listener->reason.text : "";
 }
 
-/* Closing a listening socket closes what nobody has accepted, and what is queued there. One that was
- * inherited is others' as well: they may still accept. */
+/* Closing a listening socket closes what nobody has accepted, and what is queued there. One that
+ * was inherited is others' as well: they may still accept. */
 static void empty_queue(struct rf_listener *l)
 {
 	struct rf__charge *charge;

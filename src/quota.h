@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* What the users behind the peers of a listener may take from us, all their channels together; and
- * the sockets that cannot be closed.
+/* What the users behind the peers of a listener may take from us, all their channels together;
+ * and the sockets that cannot be closed.
  *
- * A quota is one listener's, and shared by the channels it gave out: it lives until the last of them
- * is closed. A charge is what one channel costs its user: made before anything else is, and settled
- * when all of it is really free, which may be long after the channel is closed (threats M10, C3).
+ * A quota is one listener's, and shared by the channels it gave out: it lives until the last of
+ * them is closed. A charge is what one channel costs its user: made before anything else is, and
+ * settled when all of it is really free, which may be long after the channel is closed (threats
+ * M10, C3).
  *
  * Any thread; nothing on the data path comes here. In a child after fork nothing is charged or
  * returned. */
@@ -33,8 +34,8 @@ bool rf__quota_is_clogged(struct rf__quota *quota);
 /* A socket of that user was accepted. Nothing is charged yet. NULL: no memory. */
 struct rf__charge *rf__charge_new(struct rf__quota *quota, uid_t uid);
 
-/* A handshake begins, until rf__charge_opened(). 0; -ENOBUFS: the user has too many under way, or too
- * many sockets that cannot be closed. */
+/* A handshake begins, until rf__charge_opened(). 0; -ENOBUFS: the user has too many under way,
+ * or too many sockets that cannot be closed. */
 int rf__charge_handshake(struct rf__charge *charge, struct rf__reason *reason);
 void rf__charge_opened(struct rf__charge *charge);
 
@@ -53,13 +54,13 @@ int rf__charge_keep(
 	struct rf__charge *charge, const struct rf__region *region, struct rf__reason *reason);
 
 /* Closes *sock, which is shut down, if it can be closed. suspect: the peer may have queued
- * descriptors: then it is looked at, and where there are any it is left alone for good, neither read nor
- * closed, and counted (threats C1). A socket whose descriptors the peer has not taken out yet is
- * closed once it has. charge may be NULL: nothing is counted. */
+ * descriptors: then it is looked at, and where there are any it is left alone for good, neither
+ * read nor closed, and counted (threats C1). A socket whose descriptors the peer has not taken
+ * out yet is closed once it has. charge may be NULL: nothing is counted. */
 void rf__charge_hang_up(struct rf__charge *charge, int *sock, bool suspect);
 
-/* The channel is closed and nothing of it mapped: what is free is returned at once, the rest when it
- * is. NULL is fine. */
+/* The channel is closed and nothing of it mapped: what is free is returned at once, the rest
+ * when it is. NULL is fine. */
 void rf__charge_close(struct rf__charge *charge);
 
 /* In a child after fork: closes the child's descriptors, and that is all. NULL is fine. */

@@ -88,16 +88,16 @@ int rf__region_seal(struct rf__region *region, enum rf__seals seals, struct rf__
  * The descriptor (CLOEXEC); errnos of fcntl(2) and fchmod(2). */
 int rf__region_lend(struct rf__region *region, enum rf__access access, struct rf__reason *reason);
 
-/* A private read-only descriptor of its file, with an open file description of its own: to see when a
- * peer has let go of it. The descriptor (CLOEXEC); errnos of open(2), -ENOENT where there is no
- * /proc. */
+/* A private read-only descriptor of its file, with an open file description of its own: to see
+ * when a peer has let go of it. The descriptor (CLOEXEC); errnos of open(2), -ENOENT where there
+ * is no /proc. */
 int rf__region_keep(const struct rf__region *region);
 
-/* Has nobody but this descriptor of rf__region_keep() the file open or mapped, by a description that
- * open(2) made, as those of rf__region_lend() are? What memfd_create(2) itself gave us is not seen,
- * nor is a descriptor opened with O_PATH. Asked by taking a write lease for a moment; nobody can make
- * that wait, and no signal of it reaches the program. false also where the file belongs to another
- * user than the one that we have become. */
+/* Has nobody but this descriptor of rf__region_keep() the file open or mapped, by a description
+ * that open(2) made, as those of rf__region_lend() are? What memfd_create(2) itself gave us is
+ * not seen, nor is a descriptor opened with O_PATH. Asked by taking a write lease for a moment;
+ * nobody can make that wait, and no signal of it reaches the program. false also where the file
+ * belongs to another user than the one that we have become. */
 bool rf__region_is_let_go(int fd);
 
 /* Checks a descriptor that came from a peer, or whose file a peer can write to. Only looks, in an

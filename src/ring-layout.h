@@ -18,8 +18,7 @@
 /* The first page of the producer's region; the data follow on the next page. Written by the
  * producer only. */
 struct rf__producer_words {
-	uint64_t
-		tail; /* published so far, in bytes since the beginning; whole records or elements */
+	uint64_t tail;   /* published so far, in bytes; whole records or elements */
 	uint64_t closed; /* 1: tail is final. Stored after the last tail, loaded before tail */
 	unsigned char line0[RF__LINE - 16];
 	uint64_t space_want; /* kick me when head gets here */
@@ -29,8 +28,7 @@ struct rf__producer_words {
 
 /* The first page of the consumer's region. Written by the consumer only. */
 struct rf__consumer_words {
-	uint64_t
-		head; /* given back so far, in bytes since the beginning; whole records or elements */
+	uint64_t head; /* given back so far, in bytes; whole records or elements */
 	unsigned char line0[RF__LINE - 8];
 	uint64_t data_want; /* kick me when tail gets here */
 	unsigned char line1[RF__LINE - 8];

@@ -342,8 +342,8 @@ static void give_back(struct rf__ring_rx *rx, bool now)
 }
 
 /* What a message's id says: where the record before it ended, and how far it reaches from there,
- * gaps included, both in words of 8 bytes, in a view in bytes. So releases need neither a list nor a
- * second look at shared memory. */
+ * gaps included, both in words of 8 bytes, in a view in bytes. So releases need neither a list
+ * nor a second look at shared memory. */
 static uint64_t make_id(uint64_t word, uint64_t from, uint64_t bytes)
 {
 	return bytes / word << 32 | (from / word & UINT32_MAX);

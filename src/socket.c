@@ -214,8 +214,8 @@ static unsigned take_fds(struct msghdr *header, int *fds, unsigned max)
 	return UINT_MAX;
 }
 
-/* Descriptors that did not come may be our own fault, of which recvmsg(2) says nothing: is there room
- * for one more? 0; -EMFILE, -ENFILE. */
+/* Descriptors that did not come may be our own fault, of which recvmsg(2) says nothing: is there
+ * room for one more? 0; -EMFILE, -ENFILE. */
 static int try_descriptor(int sock)
 {
 	int copy = fcntl(sock, F_DUPFD_CLOEXEC, 0);

@@ -16,6 +16,7 @@
 #define EVENTS_MOST   8
 #define STORM_MOST    200 /* wake-ups for nothing, in */
 #define STORM_NS      RF__SEC
+#define STORM_SHARE   4 /* more of them for each wait, of either half, that found something */
 #define DEAF_NS       RF__SEC
 #define POLL_FIRST_NS RF__MSEC
 #define POLL_MOST_NS  (16 * RF__MSEC)
@@ -196,13 +197,17 @@ static void listen_to_kicks(struct rf__link *link, const struct rf__bell *self, 
 bool rf__storm_count(
 	struct rf__storm *storm, struct rf__link *link, const struct rf__bell *self, int epoll)
 {
-	uint64_t now = rf__now();
+	uint32_t progress = __atomic_load_n(&link->progress, __ATOMIC_RELAXED);
+	uint64_t now = rf__now(), most;
 
 	if (now - storm->since_ns > STORM_NS) {
 		storm->since_ns = now;
 		storm->idle = 0;
+		storm->progress = progress;
 	}
-	if (++storm->idle <= STORM_MOST || storm->deaf_until_ns)
+	/* a kick for the other half wakes this one as well */
+	most = STORM_MOST + STORM_SHARE * (uint64_t)(progress - storm->progress);
+	if (++storm->idle <= most || storm->deaf_until_ns)
 		return false;
 	storm->deaf_until_ns = rf__later(now, DEAF_NS);
 	listen_to_kicks(link, self, epoll, false);
@@ -218,7 +223,8 @@ uint64_t rf__storm_until(
 		return RF_FOREVER;
 	now = rf__now();
 	if (now >= storm->deaf_until_ns) {
-		*storm = (struct rf__storm){.since_ns = now};
+		*storm = (struct rf__storm){.since_ns = now,
+			.progress = __atomic_load_n(&link->progress, __ATOMIC_RELAXED)};
 		listen_to_kicks(link, self, epoll, true);
 		return RF_FOREVER;
 	}

@@ -36,7 +36,8 @@ void ends_close(struct ends *ends);
 const char *fresh_path(void);
 struct rf_listener *listen_at(const char *path, const struct rf_options *options);
 
-/* A socketpair of the right kind; the address of a descriptor, in memory that the next call reuses. */
+/* A socketpair of the right kind; the address of a descriptor, in memory that the next call
+ * reuses. */
 void make_pair(int socks[2]);
 const char *fd_address(int fd);
 
@@ -102,9 +103,9 @@ void assert_has(const char *text, const char *part);
 /* The descriptors of a ring, in the order in which they travel. */
 enum place { PRODUCER, CONSUMER, CONSUMER_BELL, PRODUCER_BELL, PLACES };
 
-/* For peers that speak the protocol by hand: what rf_connect() or rf_listen() over a socketpair would
- * ask for; a message with up to RF__FDS_MAX descriptors, which must get through; one with n (up to
- * 20) times the socket itself: 0 or a negative errno. */
+/* For peers that speak the protocol by hand: what rf_connect() or rf_listen() over a socketpair
+ * would ask for; a message with up to RF__FDS_MAX descriptors, which must get through; one with
+ * n (up to 20) times the socket itself: 0 or a negative errno. */
 struct rf__wish wish_of(const struct rf_options *options);
 void say(int sock, const void *message, size_t len, const int *fds, unsigned n);
 int send_many_fds(int sock, const void *message, size_t len, unsigned n);

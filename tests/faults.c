@@ -19,8 +19,8 @@
 #include <time.h>
 
 /* What the manual pages give, and what a sandbox may say, as far as it can happen here. What
- * says something about the peer cannot be made up: a kick's EAGAIN (others are pending), the EPIPE of
- * a message. */
+ * says something about the peer cannot be made up: a kick's EAGAIN (others are pending), the
+ * EPIPE of a message. */
 const struct fault_call fault_calls[] = {
 	{"accept4", {EMFILE, ENFILE, ENOMEM, ENOBUFS, EINTR, ECONNABORTED, EAGAIN}, {0}},
 	{"access", {EACCES, ENOENT, ENOMEM}, {0}},

@@ -14,7 +14,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* How long a life may take: every call in it ends far sooner, but for a connect that tries again. */
+/* How long a life may take: every call in it ends far sooner, but for a connect that tries
+ * again. */
 #define LIFE_MS    5000
 #define CONNECT_MS 3000
 #define ROUNDS     2

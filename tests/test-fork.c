@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a host program does to us, and how a peer dies: fork, signals, children that keep sockets. */
+/* What a host program does to us, and how a peer dies: fork, signals, children that keep
+ * sockets. */
 #include "channel-fixture.h"
 
 #include <fcntl.h>

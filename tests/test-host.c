@@ -287,9 +287,10 @@ static int listen_poorly(const struct rich *rich)
 	do {
 		r = rf_accept(listener, rf_test_deadline(WHILE_MS), &channel);
 		rf_listener_stats(listener, &stats);
-	} while (r == -ETIMEDOUT && !stats.failed);
-	if (r == -ETIMEDOUT)
-		r = strstr(rf_listener_reason(listener), "Too many open files") ? -EMFILE : r;
+	} while (r == -ETIMEDOUT && !stats.failed && !stats.refused);
+	if (strstr(rf_listener_reason(listener), "Too many open files") ||
+		strstr(rf_listener_reason(listener), "too many descriptors"))
+		r = r == -ETIMEDOUT ? -EMFILE : r;
 	rf_listener_close(listener);
 	if (r < 0)
 		return r;

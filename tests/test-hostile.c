@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Hostile peers against a process that also has an honest one. A row: an attack, carried out by a
- * process of another user, and what the victim must see of it. Meanwhile numbers go to and fro on the
- * honest channel, soon; afterwards the victim has what it had before, and a new client is served. */
+/* Hostile peers against a process that also has an honest one. A row: an attack, carried out by
+ * a process of another user, and what the victim must see of it. Meanwhile numbers go to and fro
+ * on the honest channel, soon; afterwards the victim has what it had before, and a new client is
+ * served. */
 #include "channel-fixture.h"
 #include "hostile/attacks.h"
 
@@ -265,7 +266,8 @@ static int run_attack(void *arg)
 	return row->attack();
 }
 
-/* One that stops itself is killed; how it ended is its own affair, but for a success of its attack. */
+/* One that stops itself is killed; how it ended is its own affair, but for a success of its
+ * attack. */
 static void attack(const struct row *row)
 {
 	pid_t pid = rf_test_child(run_attack, (void *)(uintptr_t)row, RF_TEST_UID, RF_TEST_UID);

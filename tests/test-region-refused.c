@@ -205,7 +205,8 @@ static void m5_what_a_peer_may_hold_is_not_changed(void **state)
 	drop(&region);
 }
 
-/* A peer that writes to its region from a page whose fault never ends: it holds the inode's lock. */
+/* A peer that writes to its region from a page whose fault never ends: it holds the inode's
+ * lock. */
 struct attack {
 	int fd;     /* of the region */
 	int report; /* gets a byte once the attacker is stuck in its fault */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* RF_OPTION_POPULATE, MLOCK and HUGE: what they do to the mappings of a channel, that closing undoes
- * it, and what happens where it cannot be done. */
+/* RF_OPTION_POPULATE, MLOCK and HUGE: what they do to the mappings of a channel, that closing
+ * undoes it, and what happens where it cannot be done. */
 #include "channel-fixture.h"
 
 #include <errno.h>
@@ -160,7 +160,8 @@ static void one_end_may_lock_and_the_other_not(void **state)
 	assert_int_equal(locked_kib(), locked);
 }
 
-/* A plain user with a limit: the end that cannot lock fails with a sentence, and tells the other. */
+/* A plain user with a limit: the end that cannot lock fails with a sentence, and tells the
+ * other. */
 
 struct limited {
 	char path[96];

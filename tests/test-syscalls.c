@@ -95,8 +95,8 @@ static void start_pair(
 	close(socks[1]);
 }
 
-/* Tracing. poll(2) is how a half that made no progress for a tenth of a second looks after its peer;
- * that happens here only where the other process is not given a processor. */
+/* Tracing. poll(2) is how a half that made no progress for a tenth of a second looks after its
+ * peer; that happens here only where the other process is not given a processor. */
 
 struct counts {
 	unsigned looks, others;

@@ -95,7 +95,8 @@ static void unknown_doorbells_and_fences_of_a_mask_are_ignored(void **state)
 	}
 }
 
-/* The client wants 64 KiB to 1 MiB, duplex, by socket; the honest answer is 64 KiB and 4 descriptors. */
+/* The client wants 64 KiB to 1 MiB, duplex, by socket; the honest answer is 64 KiB and 4
+ * descriptors. */
 static void hostile_welcome_beyond_the_wish_is_refused(void **state)
 {
 	static const struct change changes[] = {

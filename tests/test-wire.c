@@ -28,7 +28,8 @@ static void handshake_opens_both_ends(void **state)
 	assert_false(pair.client.terms.listened);
 }
 
-/* The rings that client and server agree on when they name these: bit 0 up, bit 1 down; -1: none. */
+/* The rings that client and server agree on when they name these: bit 0 up, bit 1 down; -1:
+ * none. */
 static const int directions[4][4] = {
 	/* server: 0, send, receive, both */
 	[0] = {3, 2, 1, 3},

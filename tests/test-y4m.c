@@ -27,7 +27,8 @@ static struct y4m parsed(const char *line)
 	return y4m;
 }
 
-/* The line lies at the end of an allocation of its own, so that a sanitizer sees a look beyond it. */
+/* The line lies at the end of an allocation of its own, so that a sanitizer sees a look beyond
+ * it. */
 static void assert_wrong(const char *line, const char *sentence)
 {
 	struct y4m y4m, untouched;
@@ -143,7 +144,8 @@ static void other_lines_are_no_header(void **state)
 	assert_non_null(y4m_parse(line, Y4M_LINE_MAX, &y4m));
 }
 
-/* Any bytes, and every header cut short: refused or within the limits, never a look beyond the end. */
+/* Any bytes, and every header cut short: refused or within the limits, never a look beyond the
+ * end. */
 static void no_header_leads_beyond_the_limits(void **state)
 {
 	static const char alphabet[] = "YUV4MPEG2 WHFIAC0123456789:x\n";

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* RF_TYPED as C and as C++: test-typed.sh builds this as both. A parent sends samples to a child. */
+/* RF_TYPED as C and as C++: test-typed.sh builds this as both. A parent sends samples to a
+ * child. */
 #include <ringfort/ringfort.h>
 #include <stdio.h>
 #include <sys/socket.h>

@@ -13,13 +13,15 @@ extern "C" {
  * rf_listener_stats() may be called by any. */
 struct rf_listener;
 
-/* Listens at address: a path, "unix:PATH", "@NAME" for an abstract name, or "fd:N" for an inherited
- * socket: a listening one, or a connected one that gives a single channel; "fd:listen" and
- * "fd:listen:NAME" are what a service manager handed over (LISTEN_FDS). A stale socket file, one
- * that nobody listens on, is replaced; anything else at the path is left alone. PATH.lock beside it
- * guards the replacement and stays. The descriptor of "fd:" is taken over on success only. options
- * may be NULL, and hold for every channel. The listener is released with rf_listener_close().
- * 0; -EADDRINUSE: somebody listens there; -ENOENT: no socket was handed over; -EEXIST: the path is not a socket; -EINVAL,
+/* Listens at address: a path, "unix:PATH", "@NAME" for an abstract name, or "fd:N" for an
+ * inherited socket: a listening one, or a connected one that gives a single channel; "fd:listen"
+ * and "fd:listen:NAME" are what a service manager handed over (LISTEN_FDS). A stale socket file,
+ * one that nobody listens on, is replaced; anything else at the path is left alone. PATH.lock
+ * beside it guards the replacement and stays. The descriptor of "fd:" is taken over on success
+ * only. options may be NULL, and hold for every channel. The listener is released with
+ * rf_listener_close().
+ * 0; -EADDRINUSE: somebody listens there; -ENOENT: no socket was handed over; -EEXIST: the path
+ * is not a socket; -EINVAL,
  * -ENAMETOOLONG: address or options; other errnos of the kernel. rf_reason() tells more. */
 RF_EXPORT int rf_listen(
 	const char *address, const struct rf_options *options, struct rf_listener **ret_listener);

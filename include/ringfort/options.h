@@ -101,9 +101,12 @@ struct rf_options {
 	void *admit_context;
 
 	/* rf_listen(), for each user, our own and root among them: bytes of rings (0: 1 GiB, or
-	 * four times max_ring_bytes if that is more); open channels (0: 64); handshakes under way
-	 * (0: 4, for our own user 12; there are 16 places in all). Who wants more is refused with
-	 * -ENOBUFS. A closed channel counts until the peer has let go of its memory. */
+	 * four times max_ring_bytes if that is more); open channels (0: 64); handshakes under
+	 * way (0: 4, for our own user 12; there are 16 places in all). Who wants more is refused
+	 * with
+	 * -ENOBUFS. All users together have at most four times max_bytes, and three quarters of
+	 * our descriptors (RLIMIT_NOFILE), one user half of them. A closed channel counts until
+	 * the peer has let go of its memory. */
 	uint64_t max_bytes;
 	uint32_t max_channels;
 	uint32_t max_handshakes;

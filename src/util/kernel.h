@@ -17,8 +17,8 @@ enum rf__kernel_feature {
 	RF__KERNEL_COLLAPSE     /* "collapse": MADV_COLLAPSE */
 };
 
-/* May the feature be tried? What the kernel says to it is to be handled all the same. Constant true,
- * but in the test build (RF_TESTING) false for the names that the environment's
+/* May the feature be tried? What the kernel says to it is to be handled all the same. Constant
+ * true, but in the test build (RF_TESTING) false for the names that the environment's
  * RF_TEST_WITHOUT_KERNEL lists between commas; looked up at each call. */
 #ifdef RF_TESTING
 bool rf__kernel_has(enum rf__kernel_feature feature);
