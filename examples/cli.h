@@ -39,6 +39,7 @@ static inline int cli_status(int error)
 	case -EPIPE:
 		return STATUS_GONE;
 	case -EPROTO:
+	case -EPROTOTYPE:
 	case -EBADMSG:
 		return STATUS_BREACH;
 	case -EPERM:

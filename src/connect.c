@@ -179,6 +179,8 @@ int rf_connect(const char *address, const struct rf_options *options, uint64_t d
 	struct rf_options read;
 	int r = rf__address_parse(address, &parsed, reason);
 
+	if (r >= 0 && !ret_channel)
+		r = rf__fail(reason, -EINVAL, "ret_channel is NULL");
 	if (r >= 0)
 		r = rf__options_read(options, &read, reason);
 	if (r >= 0)

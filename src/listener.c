@@ -106,7 +106,12 @@ static bool is_refusal(int error)
 /* error is why it ended without a channel. */
 static int give_up(struct rf_listener *l, struct pending *p, int error)
 {
-	l->reason = p->handshake.wire.reason;
+	bool silent = error == -EPIPE && p->handshake.wire.next == RF__WIRE_HELLO;
+
+	/* who goes before the first word, as one who only looks whether we are there, was not turned
+	 * away */
+	if (!silent)
+		l->reason = p->handshake.wire.reason;
 	rf__count(is_refusal(error) ? &l->refused : &l->failed, 1);
 	leave(l, p->handshake.channel);
 	rf__handshake_end(&p->handshake);
@@ -336,6 +341,8 @@ int rf_accept(struct rf_listener *listener, uint64_t deadline_ns, struct rf_chan
 	struct rf__reason *reason = rf__reason_begin();
 	int r = check(listener);
 
+	if (r >= 0 && !ret_channel)
+		return rf__fail(reason, -EINVAL, "ret_channel is NULL");
 	if (r < 0)
 		return rf__fail(reason, r,
 			r == -EBADF ? "the listener belongs to the parent process"
@@ -475,6 +482,8 @@ int rf_listen(
 	struct rf_listener *l = NULL;
 	int r = rf__address_parse(address, &parsed, reason);
 
+	if (r >= 0 && !ret_listener)
+		r = rf__fail(reason, -EINVAL, "ret_listener is NULL");
 	if (r >= 0)
 		r = rf__options_read(options, &read, reason);
 	if (r < 0)

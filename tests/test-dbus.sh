@@ -4,6 +4,7 @@
 # shellcheck source-path=SCRIPTDIR source=support.sh
 . "${BASH_SOURCE[0]%/*}/support.sh"
 
+need dbus getent passwd "$(id -u)" # the daemon wants to know who connects
 need dbus test -x "$RF_BUILDDIR/examples/dbus" -a -x "$(command -v dbus-daemon)"
 
 cat >"$scratch/bus.conf" <<END

@@ -19,8 +19,7 @@
 #endif
 
 #define LARGE_BYTES ((size_t)4 << 20)
-#define EVERYTHING                                                                                 \
-	"passrights,peerpidfd,noexec_seal,membarrier,proc,pidfd,populate,collapse,epoll_pwait2"
+#define EVERYTHING  "passrights,peerpidfd,noexec_seal,proc,pidfd,populate,collapse,epoll_pwait2"
 
 static unsigned refused_waits;
 
@@ -148,12 +147,6 @@ static void without_passrights_a_channel_works(void **state)
 {
 	(void)state;
 	try_without("passrights", has_eventfds);
-}
-
-static void without_membarrier_a_channel_works(void **state)
-{
-	(void)state;
-	try_without("membarrier", has_eventfds);
 }
 
 /* Then memfds are executable, and not sealed against it: both are fine with the peer. */
@@ -329,7 +322,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		fact(nothing_missing_is_where_all_begins),
 		fact(without_passrights_a_channel_works),
-		fact(without_membarrier_a_channel_works),
 		fact(without_noexec_seal_regions_are_plain),
 		fact(without_peerpidfd_the_pid_of_the_credentials_is_opened),
 		fact(without_any_pidfd_a_hang_up_is_the_end),

@@ -346,7 +346,8 @@ static const char *judge(const struct end *struck, const struct end *other,
 	if (other->opened < 0)
 		return "the other end could not open";
 	if (struck->first && !shows_as(struck->first, fault, call) &&
-		!(struck->first == -EPIPE && means_death(fault->error)))
+		!(struck->first == -EPIPE &&
+			(means_death(fault->error) || shows_as(other->first, fault, call))))
 		return "an error of another kind";
 	if (struck->first)
 		return other->first == 0 || other->first == -EPIPE ? NULL : "the other end: error";

@@ -253,7 +253,7 @@ death_is_told() {
 	signal KILL "$recv"
 	finish
 	close_input
-	ended killed_receiver_is_told_while_the_input_is_silent 3 137 send_says "went without ending"
+	ended killed_receiver_is_told_while_the_input_is_silent 3 137 send_says "receiver went before the end"
 }
 
 signals_end_in_good_order() {

@@ -33,7 +33,7 @@ static const char help[] =
 	"  -q, --quiet              no progress, which is shown if standard error is a terminal\n"
 	"      --help               show this and end\n"
 	"      --version            show the version and end\n\n"
-	"ADDRESS is a path, unix:PATH, or fd:N for an inherited socket.\n\n"
+	"ADDRESS is a path, unix:PATH, @NAME, or fd:N for an inherited socket.\n\n"
 	"Exit status: 0: the stream ended; 1: input, output or the system failed; 2: wrong usage;\n"
 	"3: the peer went without ending the stream; 4: it broke the protocol; 5: refused, by it "
 	"or\n"
@@ -45,6 +45,7 @@ int cli_status(int error)
 	case -EPIPE:
 		return STATUS_GONE;
 	case -EPROTO:
+	case -EPROTOTYPE:
 	case -EBADMSG:
 		return STATUS_BREACH;
 	case -EPERM:

@@ -85,11 +85,12 @@ static uint64_t now_ns(void)
 static int open_failed(const struct session *s, const char *what, int error, const char *more)
 {
 	const char *reason = rf_reason();
+	bool named = !strncmp(reason, s->cli->address, strlen(s->cli->address));
 
-	cli_say(s->cli, "cannot %s %s: %s%s%s", what, s->cli->address,
-		*reason ? reason : strerror(-error),
+	cli_say(s->cli, "cannot %s%s%s: %s%s%s", what, named ? "" : " ",
+		named ? "" : s->cli->address, *reason ? reason : strerror(-error),
 		*more ? "; the last client was turned away: " : "", more);
-	return cli_status(error);
+	return error == -EACCES && s->cli->listen ? STATUS_FAILED : cli_status(error);
 }
 
 static int accept_one(struct session *s, struct rf_listener *listener, uint64_t deadline_ns)
@@ -108,7 +109,7 @@ static int accept_one(struct session *s, struct rf_listener *listener, uint64_t 
 		cli_say(s->cli, "the last client was turned away: %s", refused);
 	if (session_stopped())
 		return STATUS_OK;
-	return r < 0 ? open_failed(s, "accept a client at", r, refused) : STATUS_MORE;
+	return r < 0 ? open_failed(s, "accept a client", r, refused) : STATUS_MORE;
 }
 
 /* A signal is caught before there is a socket file, which is to be removed. */
@@ -120,7 +121,7 @@ static int open_listening(struct session *s, uint64_t deadline_ns)
 	catch_signals();
 	r = rf_listen(s->cli->address, &s->cli->options, &listener);
 	if (r < 0)
-		return open_failed(s, "listen at", r, "");
+		return open_failed(s, "listen", r, "");
 	status = accept_one(s, listener, deadline_ns);
 	rf_listener_close(listener);
 	return status;
@@ -132,7 +133,7 @@ static int open_connecting(struct session *s, uint64_t deadline_ns)
 	int r = rf_connect(s->cli->address, &s->cli->options, deadline_ns, &s->channel);
 
 	if (r < 0)
-		return open_failed(s, "connect to", r, "");
+		return open_failed(s, "connect", r, "");
 	active_channel = s->channel;
 	catch_signals();
 	return STATUS_MORE;
@@ -171,7 +172,10 @@ int session_failed(struct session *s, int error)
 	if (session_stopped())
 		return STATUS_OK;
 	if (error == -EPIPE)
-		cli_say(s->cli, "the peer went without ending the stream");
+		cli_say(s->cli, "%s",
+			rf_channel_rx(s->channel)
+				? "the sender went without ending the stream"
+				: "the receiver went before the end of the stream");
 	else
 		cli_say(s->cli, "the channel failed: %s", *reason ? reason : strerror(-error));
 	return cli_status(error);

@@ -11,7 +11,6 @@ static const char *const names[] = {
 	[RF__KERNEL_PASSRIGHTS] = "passrights",
 	[RF__KERNEL_PEERPIDFD] = "peerpidfd",
 	[RF__KERNEL_NOEXEC_SEAL] = "noexec_seal",
-	[RF__KERNEL_MEMBARRIER] = "membarrier",
 	[RF__KERNEL_PROC] = "proc",
 	[RF__KERNEL_PIDFD] = "pidfd",
 	[RF__KERNEL_POPULATE] = "populate",

@@ -10,7 +10,6 @@ enum rf__kernel_feature {
 	RF__KERNEL_PASSRIGHTS,  /* "passrights": SO_PASSRIGHTS */
 	RF__KERNEL_PEERPIDFD,   /* "peerpidfd": SO_PEERPIDFD */
 	RF__KERNEL_NOEXEC_SEAL, /* "noexec_seal": MFD_NOEXEC_SEAL */
-	RF__KERNEL_MEMBARRIER,  /* "membarrier": membarrier(2) */
 	RF__KERNEL_PROC,        /* "proc": reopening descriptors through /proc */
 	RF__KERNEL_PIDFD,       /* "pidfd": pidfd_open(2) */
 	RF__KERNEL_POPULATE,    /* "populate": MADV_POPULATE_READ */
