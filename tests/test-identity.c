@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Who the peer is: told by the kernel, told apart from strangers that look like us, and admitted
- * or not. getsockopt(2) is interposed here: as on kernels without SO_PEERPIDFD, and with pids
- * reused. */
+/* Who the peer is, told apart from strangers that look like us, and admitted or not. getsockopt(2) is
+ * interposed: as on kernels without SO_PEERPIDFD, and with pids reused. */
 #include "identity.h"
-
 #include "support.h"
 #include "util/fd.h"
 #include <dlfcn.h>
