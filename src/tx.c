@@ -176,17 +176,20 @@ size_t rf_tx_element_bytes(const struct rf_tx *tx)
 	return tx ? (size_t)tx->ring.unit : 0;
 }
 
+/* A peer that goes once it has seen the end has got everything: only one that went before counts. */
 int rf_tx_end(struct rf_tx *tx)
 {
 	int r = check(tx);
+	bool gone;
 
 	if (r == -EPROTO)
 		rf__ring_tx_abandon(&tx->ring);
 	if (r < 0)
 		return r;
+	gone = is_gone(tx);
 	if (!tx->ring.ended) {
 		rf__ring_tx_end(&tx->ring);
 		rf__bell_kick_if_due(&tx->half.bell);
 	}
-	return is_gone(tx) ? -EPIPE : 0;
+	return gone ? -EPIPE : 0;
 }

@@ -796,6 +796,5 @@ int main(void)
 		fact(a_refusal_names_the_uid),
 	};
 
-	rf_test_limit(50);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

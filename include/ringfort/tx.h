@@ -76,7 +76,7 @@ RF_EXPORT size_t rf_tx_element_bytes(const struct rf_tx *tx);
 /* Ends the stream: cancels open reservations, publishes the rest, and tells the receiver, who
  * gets end of stream after the last record. Afterwards the other calls fail with -EINVAL. Ending
  * again does nothing. On a broken channel it gives open reservations up.
- * 0; -EPIPE; -EPROTO; -EBADF; -EINVAL. */
+ * 0; -EPIPE: the peer went before; -EPROTO; -EBADF; -EINVAL. */
 RF_EXPORT int rf_tx_end(struct rf_tx *tx);
 
 #ifdef __cplusplus
