@@ -218,14 +218,38 @@ struct rf_stats channel_stats(struct rf_channel *channel)
 	return stats;
 }
 
+/* A channel with nothing hostile about it, in the same process as whatever a test attacks. */
+static struct ends honest;
+static uint64_t honest_number;
+
+static void honest_begin(void)
+{
+	struct rf_options options = channel_options(RF_DOORBELL_SOCKET, RF_WAIT_ADAPTIVE);
+
+	if (!honest.server)
+		ends_open(&honest, &options, &options);
+}
+
+static void assert_passes(struct rf_channel *from, struct rf_channel *to)
+{
+	uint64_t number = 0;
+
+	assert_int_equal(send_number(rf_channel_tx(from), ++honest_number, 0), 0);
+	assert_int_equal(take_number(rf_channel_rx(to), 0, &number), 1);
+	assert_true(number == honest_number);
+}
+
 struct leaks leaks_begin(void)
 {
 	rf_test_tmpdir();
+	honest_begin();
 	return (struct leaks){rf_test_count_fds(), rf_test_count_memfd_mappings()};
 }
 
 void assert_no_leaks(const struct leaks *before)
 {
+	assert_passes(honest.server, honest.client);
+	assert_passes(honest.client, honest.server);
 	assert_int_equal(rf_test_count_fds(), before->fds);
 	assert_int_equal(rf_test_count_memfd_mappings(), before->regions);
 }

@@ -82,7 +82,9 @@ int take_numbers(struct rf_rx *rx, uint64_t first, uint64_t n, uint64_t deadline
 
 struct rf_stats channel_stats(struct rf_channel *channel);
 
-/* Descriptors and mapped regions, before and after. */
+/* Descriptors and mapped regions, before and after. And an honest channel, open since the first
+ * leaks_begin(): assert_no_leaks() also fails unless it passes numbers both ways, unharmed by whatever
+ * the test did in this process. */
 struct leaks {
 	size_t fds, regions;
 };

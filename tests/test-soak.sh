@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# A share of what make soak does: for 10 seconds each way of being woken, every word verified.
+# A share of what make soak does: for 20 seconds each way of being woken, every word verified.
 # shellcheck source=tests/support.sh
 . "$(dirname "$0")/support.sh"
 
-seconds=10
+seconds=20
 [ -z "${RF_TEST_QUICK-}" ] || seconds=1
 
 soak() {
