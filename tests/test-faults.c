@@ -446,9 +446,9 @@ static bool is_harmless(const char *symbol)
 		"clock_gettime", "geteuid", "getegid", "getpid", "gettid", "kill", "sysconf",
 		"getenv", "strerrordesc_np", "__errno_location", "__tls_get_addr",
 		"__stack_chk_fail", "_GLOBAL_OFFSET_TABLE_"};
-	static const char *const beginnings[] = {"mem", "str", "sig", "pthread_", "__mem", "__str",
-		"snprintf", "vsnprintf", "__snprintf", "__vsnprintf", "__isoc", "sscanf", "__asan_",
-		"__ubsan_", "__tsan_", "__sanitizer_", "__gcov", "rf_"};
+	static const char *const beginnings[] = {"mem", "bcmp", "str", "sig", "pthread_", "__mem",
+		"__str", "snprintf", "vsnprintf", "__snprintf", "__vsnprintf", "__isoc", "sscanf",
+		"__asan_", "__ubsan_", "__tsan_", "__sanitizer_", "__gcov", "rf_"};
 	unsigned i;
 
 	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)

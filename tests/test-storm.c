@@ -252,7 +252,9 @@ static void kicks_for_the_other_half_are_no_storm(void **state)
 	}
 	assert_int_equal(thread_join(&sender), 0);
 	assert_true(channel_stats(ends.server).tx.idle_wakeups > 0);
-	assert_int_equal(channel_stats(ends.server).tx.storms, 0);
+	/* valgrind lets one thread run at a time, which then finds nothing many times */
+	if (!rf_test_instrumented())
+		assert_int_equal(channel_stats(ends.server).tx.storms, 0);
 	rf_channel_stop(ends.server);
 	assert_int_equal(thread_join(&waiter), 0);
 	ends_close(&ends);
