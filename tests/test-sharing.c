@@ -99,6 +99,23 @@ static void d13_not_even_our_own_user_shares_an_epoll(void **state)
 	assert_int_equal(kinds_got_by(0), MEMFD | EVENTFD);
 }
 
+#define GET_REGISTRATIONS (1 << 9) /* of membarrier(2); Linux 6.3 */
+
+/* Whoever is registered can be slowed down by any process that calls membarrier(2). */
+static void d12_a_channel_registers_for_no_barriers(void **state)
+{
+	struct rf_options options = channel_options(RF_DOORBELL_AUTO, RF_WAIT_SLEEP);
+	struct ends ends;
+	long registered;
+
+	(void)state;
+	ends_open(&ends, &options, &options);
+	registered = syscall(SYS_membarrier, GET_REGISTRATIONS, 0, 0);
+	ends_close(&ends);
+	rf_test_need("membarrier", registered >= 0);
+	assert_int_equal(registered, 0);
+}
+
 /* C15: send(2) and epoll_pwait2(2) are forbidden from now on. */
 static int enter_sandbox(void)
 {
@@ -175,6 +192,7 @@ int main(void)
 		TEST(d3_strangers_share_nothing_but_memory),
 		TEST(d5_not_even_our_own_user_shares_a_pipe),
 		TEST(d13_not_even_our_own_user_shares_an_epoll),
+		TEST(d12_a_channel_registers_for_no_barriers),
 		TEST(c15_a_sandbox_entered_later_bounds_the_sleeps),
 	};
 

@@ -425,6 +425,32 @@ doctor_tells_what_is_missing() {
 	check and_says_what_happens_then grep -qE '^missing +pidfd +Linux 5.3; ' "$scratch/stdout"
 }
 
+# A library that says another release, put before the C library. Sanitizers want to come first themselves.
+doctor_knows_kernels_that_break_seals() {
+	local name=m13_doctor_warns_of_kernels_that_break_seals
+	if [ -n "${RF_SANITIZER_CFLAGS:-}" ]; then
+		skip "$name" "the tool has a sanitizer"
+		return
+	fi
+	cat >"$scratch/release.c" <<-'END'
+		#include <string.h>
+		#include <sys/utsname.h>
+
+		int uname(struct utsname *name)
+		{
+			memset(name, 0, sizeof(*name));
+			strcpy(name->sysname, "Linux");
+			strcpy(name->release, "5.17.0");
+			return 0;
+		}
+	END
+	${CC:-cc} -shared -fPIC -o "$scratch/release.so" "$scratch/release.c" || not_ok "a library for $name"
+	LD_PRELOAD=$scratch/release.so "$tool" doctor >"$scratch/stdout" 2>&1
+	check "$name" grep -qE '^warning +CVE-2022-2590' "$scratch/stdout"
+	"$tool" doctor >"$scratch/stdout" 2>&1
+	check and_not_of_others grep -qE '^ok +CVE-2022-2590' "$scratch/stdout"
+}
+
 doctor_knows_the_overflow_uid() {
 	exits doctor_fails_as_the_overflow_user 1 unshare --user "$tool" doctor
 	check and_warns_of_it grep -qE '^warning +user +[0-9]+ is the overflow uid' "$scratch/stdout"
@@ -512,6 +538,7 @@ exit_statuses_are_as_said
 what_is_asked_for_is_printed
 optional script recv_shows_progress command -v script
 doctor_lists_what_there_is
+doctor_knows_kernels_that_break_seals
 optional strace doctor_tells_what_is_missing strace -o /dev/null true
 optional userns doctor_knows_the_overflow_uid unshare --user true
 optional root other_users [ "$(id -u)" = 0 ]
