@@ -105,10 +105,12 @@ static void count_storm(struct rf_channel *channel)
 {
 	uint64_t moved = channel->tx.ring.head + channel->rx.ring.tail;
 
-	if (moved == channel->moved)
-		rf__storm_count(&channel->link.storm, &channel->link, NULL, channel->epoll);
-	else
+	struct rf__half *half = channel->rx.half.present ? &channel->rx.half : &channel->tx.half;
+
+	if (moved != channel->moved)
 		channel->link.storm.poll_ns = 0;
+	else if (rf__storm_count(&channel->link.storm, &channel->link, NULL, channel->epoll))
+		rf__count(&half->bell.stats.storms, 1);
 	channel->moved = moved;
 }
 

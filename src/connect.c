@@ -43,8 +43,7 @@ static int try_connect(int sock, const struct rf__address *address)
 
 static void sleep_until(uint64_t until_ns)
 {
-	struct timespec t = {
-		.tv_sec = (time_t)(until_ns / RF__SEC), .tv_nsec = (long)(until_ns % RF__SEC)};
+	struct timespec t = rf__timespec(until_ns);
 
 	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR)
 		;

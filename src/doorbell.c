@@ -215,10 +215,14 @@ static void flush(struct rf__bell *bell)
 
 int rf__bell_arm(struct rf__bell *bell, size_t len, uint64_t *ret_until_ns)
 {
+	const char *breach;
 	int r;
 
 	flush(bell);
 	r = bell->tx ? rf__ring_tx_arm(bell->tx, len) : rf__ring_rx_arm(bell->rx);
+	breach = bell->tx ? bell->tx->breach : bell->rx->breach;
+	if (breach)
+		rf__link_break(bell->link, breach);
 	rf__bell_kick_if_due(bell);
 	*ret_until_ns = rf__bell_owes(bell) ? rf__later(rf__now(), OWED_NS) : RF_FOREVER;
 	return r;
@@ -245,8 +249,7 @@ static int make_epoll(struct rf__bell *bell)
 static int block(struct rf__bell *bell, struct rf__wait *wait, uint64_t until_ns)
 {
 	uint64_t now = rf__now(), left = until_ns > now ? until_ns - now : 0;
-	struct timespec timeout = {
-		.tv_sec = (time_t)(left / RF__SEC), .tv_nsec = (long)(left % RF__SEC)};
+	struct timespec timeout = rf__timespec(left);
 	int n;
 
 	rf__count(&bell->stats.sleeps, 1);
@@ -254,7 +257,6 @@ static int block(struct rf__bell *bell, struct rf__wait *wait, uint64_t until_ns
 		bell->link, bell, bell->epoll, until_ns == RF_FOREVER ? NULL : &timeout);
 	wait->slept = true;
 	wait->woken = n > 0;
-	wait->timed = !n;
 	if (wait->woken)
 		rf__count(&bell->stats.wakeups, 1);
 	return n < 0 ? n : 0;
@@ -280,6 +282,7 @@ static int sleep_once(
 	if (!rf__bell_arm(bell, len, &until)) {
 		until = until < poll ? until : poll;
 		r = block(bell, wait, deadline_ns < until ? deadline_ns : until);
+		wait->timed = !wait->woken && until < deadline_ns && rf__now() >= until;
 	}
 	__atomic_store_n(&bell->asleep, 0, __ATOMIC_RELAXED);
 	if (bell->tx)

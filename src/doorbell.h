@@ -83,7 +83,7 @@ struct rf__wait {
 	unsigned pauses;
 	bool slept;
 	bool woken; /* and not by the deadline; idle until something is found */
-	bool timed; /* the last sleep ended without an event */
+	bool timed; /* the last sleep was ended by a timer that is not the deadline */
 };
 
 void rf__link_init(struct rf__link *link);

@@ -10,13 +10,13 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-#define BACKLOG      64
-#define LOCK_PATIENT (RF__SEC)
-#define LOCK_PAUSE   (10 * RF__MSEC)
+#define BACKLOG          64
+#define LOCK_PATIENCE_NS RF__SEC
+#define LOCK_PAUSE_NS    (10 * RF__MSEC)
 
 static int try_lock(int fd, uint64_t until_ns)
 {
-	const struct timespec pause = {.tv_nsec = LOCK_PAUSE};
+	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
 
 	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		if (errno != EWOULDBLOCK || rf__now() >= until_ns)
@@ -36,7 +36,7 @@ static int lock(const struct sockaddr_un *name, struct rf__reason *reason)
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
 	if (fd < 0)
 		return rf__fail_errno(reason, "%s", path);
-	r = try_lock(fd, rf__later(rf__now(), LOCK_PATIENT));
+	r = try_lock(fd, rf__later(rf__now(), LOCK_PATIENCE_NS));
 	if (r < 0) {
 		rf__close(&fd);
 		return rf__fail(reason, -EADDRINUSE, "%s: somebody else holds the lock", path);

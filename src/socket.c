@@ -275,8 +275,7 @@ int rf__socket_wait(int sock, uint64_t deadline_ns)
 	do {
 		now = rf__now();
 		left = deadline_ns > now ? deadline_ns - now : 0;
-		timeout = (struct timespec){
-			.tv_sec = (time_t)(left / RF__SEC), .tv_nsec = (long)(left % RF__SEC)};
+		timeout = rf__timespec(left);
 		n = ppoll(&poll_fd, 1, &timeout, NULL);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)

@@ -254,6 +254,22 @@ void assert_no_leaks(const struct leaks *before)
 	assert_int_equal(rf_test_count_memfd_mappings(), before->regions);
 }
 
+static struct leaks before_test;
+
+int leaks_setup(void **state)
+{
+	(void)state;
+	before_test = leaks_begin();
+	return 0;
+}
+
+int leaks_teardown(void **state)
+{
+	(void)state;
+	assert_no_leaks(&before_test);
+	return 0;
+}
+
 bool wait_for_sleeps(struct rf_channel *channel, bool receiving, uint64_t n)
 {
 	uint64_t until = rf_test_deadline(SOON_MS);

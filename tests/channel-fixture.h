@@ -92,6 +92,10 @@ struct leaks {
 struct leaks leaks_begin(void);
 void assert_no_leaks(const struct leaks *before);
 
+/* For cmocka: these two around a test. */
+int leaks_setup(void **state);
+int leaks_teardown(void **state);
+
 /* Sleeps in the kernel until the half has done so n times (its sleeps count): how a test knows
  * that a thread sleeps. false: not within SOON_MS. */
 bool wait_for_sleeps(struct rf_channel *channel, bool receiving, uint64_t n);

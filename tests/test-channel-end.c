@@ -292,6 +292,24 @@ static void p1_a_breach_in_mid_reservation_keeps_no_memory(void **state)
 	}
 }
 
+/* An event loop's arming finds the breach, and the next call is a commit. */
+static void p1_a_breach_seen_while_arming_ends_the_channel_at_once(void **state)
+{
+	struct rf_buffer buffer;
+	struct ends ends;
+	uint64_t until, number;
+
+	(void)state;
+	open_plain(&ends);
+	assert_int_equal(rf_tx_reserve(rf_channel_tx(ends.server), 8, 0, &buffer), 0);
+	__atomic_store_n(&ends.client->rx.ring.own->head, UINT64_C(1) << 40, __ATOMIC_SEQ_CST);
+	assert_int_equal(rf_channel_arm(ends.server, RF_SPACE, 8, &until), 1);
+	assert_int_equal(rf_channel_process(ends.server), -EPROTO);
+	assert_int_equal(rf_tx_commit(rf_channel_tx(ends.server), &buffer), -EPROTO);
+	assert_int_equal(take_number(rf_channel_rx(ends.client), RF_FOREVER, &number), -EPIPE);
+	ends_close(&ends);
+}
+
 static void p3_wrong_header_delivers_nothing_any_more(void **state)
 {
 	struct rf_buffer buffer;
@@ -327,6 +345,7 @@ int main(void)
 		TEST(p1_wrong_tail_breaks_both_halves_for_good),
 		TEST(p1_wrong_head_breaks_both_halves_for_good),
 		TEST(p1_a_breach_in_mid_reservation_keeps_no_memory),
+		TEST(p1_a_breach_seen_while_arming_ends_the_channel_at_once),
 		TEST(p3_wrong_header_delivers_nothing_any_more),
 	};
 

@@ -5,22 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct leaks leaks;
-
-static int setup(void **state)
-{
-	(void)state;
-	leaks = leaks_begin();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	assert_no_leaks(&leaks);
-	return 0;
-}
-
 static void open_plain(struct ends *ends)
 {
 	struct rf_options options = channel_options(RF_DOORBELL_SOCKET, RF_WAIT_ADAPTIVE);
@@ -339,7 +323,7 @@ static void peer_is_who_connected(void **state)
 	assert_int_equal(rf_test_wait(pid, SOON_MS), 32);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, leaks_setup, leaks_teardown)
 
 int main(void)
 {

@@ -9,22 +9,6 @@
 
 static const uint32_t bells[] = {RF_DOORBELL_EVENTFD, RF_DOORBELL_SOCKET};
 
-static struct leaks leaks;
-
-static int setup(void **state)
-{
-	(void)state;
-	leaks = leaks_begin();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	assert_no_leaks(&leaks);
-	return 0;
-}
-
 static void open_ends(struct ends *ends, uint32_t doorbell, uint32_t wait)
 {
 	struct rf_options options = channel_options(doorbell, wait);
@@ -458,7 +442,7 @@ static void p1_a_breach_is_eproto_for_the_half_that_sleeps(void **state)
 	}
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, leaks_setup, leaks_teardown)
 
 int main(void)
 {

@@ -10,22 +10,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static struct leaks leaks;
-
-static int setup(void **state)
-{
-	(void)state;
-	leaks = leaks_begin();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	assert_no_leaks(&leaks);
-	return 0;
-}
-
 /* C13: what a child inherited is the parent's. */
 
 struct inherited {
@@ -393,7 +377,7 @@ static void c8_a_stopped_peer_meets_the_deadline(void **state)
 	assert_int_equal(rf_test_wait(pid, SOON_MS), 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, leaks_setup, leaks_teardown)
 
 int main(void)
 {

@@ -10,22 +10,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-static struct leaks leaks;
-
-static int setup(void **state)
-{
-	(void)state;
-	leaks = leaks_begin();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	assert_no_leaks(&leaks);
-	return 0;
-}
-
 /* A scripted client: it sends, over eventfds, and speaks to a listener of this process. */
 
 struct visitor {
@@ -239,7 +223,7 @@ static void m11_a_ring_beyond_the_policy_is_refused_at_both_ends(void **state)
 	close(socks[1]);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, leaks_setup, leaks_teardown)
 
 int main(void)
 {

@@ -13,22 +13,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-static struct leaks leaks;
-
-static int setup(void **state)
-{
-	(void)state;
-	leaks = leaks_begin();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	assert_no_leaks(&leaks);
-	return 0;
-}
-
 /* A scripted server. Nothing in it waits: all that it says is said before the client is called. */
 
 struct offer {
@@ -383,7 +367,7 @@ static void c12_a_reason_from_a_peer_is_made_printable(void **state)
 	close(socks[1]);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, leaks_setup, leaks_teardown)
 
 int main(void)
 {

@@ -14,22 +14,6 @@
 
 #define PLACES 16 /* handshakes that a listener has under way at a time */
 
-static struct leaks leaks;
-
-static int setup(void **state)
-{
-	(void)state;
-	leaks = leaks_begin();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	assert_no_leaks(&leaks);
-	return 0;
-}
-
 static int call(const char *path)
 {
 	struct sockaddr_un name = {.sun_family = AF_UNIX};
@@ -312,7 +296,7 @@ static void c5_who_reads_no_reply_costs_a_place_until_the_listener_closes(void *
 	crowd_end(&crowd);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, leaks_setup, leaks_teardown)
 
 int main(void)
 {

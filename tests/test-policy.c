@@ -11,22 +11,6 @@
 #define OVERFLOW_UID 65534
 #define OVERFLOW_GID 65534
 
-static struct leaks leaks;
-
-static int setup(void **state)
-{
-	(void)state;
-	leaks = leaks_begin();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	assert_no_leaks(&leaks);
-	return 0;
-}
-
 /* A client, and whom it runs as. */
 struct guest {
 	const char *path;
@@ -380,7 +364,7 @@ static void a_group_that_is_not_ours_to_give_fails_and_leaves_no_file(void **sta
 		0);
 }
 
-#define fact(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define fact(name) cmocka_unit_test_setup_teardown(name, leaks_setup, leaks_teardown)
 
 int main(void)
 {

@@ -9,22 +9,6 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-static struct leaks leaks;
-
-static int setup(void **state)
-{
-	(void)state;
-	leaks = leaks_begin();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	assert_no_leaks(&leaks);
-	return 0;
-}
-
 /* What a client asks for that wants eventfds; its verdict: the kinds of what it got. */
 enum kind { MEMFD = 1, EVENTFD = 2, OTHER = 4, NOTHING = 8 };
 
@@ -184,7 +168,7 @@ static void c15_a_sandbox_entered_later_bounds_the_sleeps(void **state)
 	rf_listener_close(listener);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, leaks_setup, leaks_teardown)
 
 int main(void)
 {

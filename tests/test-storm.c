@@ -4,33 +4,19 @@
 
 #include "util/clock.h"
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 static const uint32_t bells[] = {RF_DOORBELL_EVENTFD, RF_DOORBELL_SOCKET};
 
 /* 200 wake-ups, and looks at the ring that are at last 16 ms apart. */
 #define WOKEN_MOST 400
-
-static struct leaks leaks;
-
-static int setup(void **state)
-{
-	(void)state;
-	leaks = leaks_begin();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	assert_no_leaks(&leaks);
-	return 0;
-}
 
 static void open_ends(struct ends *ends, uint32_t doorbell)
 {
@@ -96,6 +82,7 @@ static void d6_a_storm_of_kicks_is_not_listened_to(void **state)
 		ringer_stop(&ringer);
 		stats = channel_stats(ends.server);
 		assert_true(ringer.rung > WOKEN_MOST);
+		assert_int_equal(stats.rx.rescued, 0);
 		assert_true(stats.rx.storms >= 1);
 		assert_true(stats.rx.sleeps < WOKEN_MOST);
 		ends_close(&ends);
@@ -178,6 +165,7 @@ static void d6_an_event_loop_is_not_kept_busy_by_a_storm(void **state)
 		ringer_stop(&ringer);
 		assert_true(ringer.rung > WOKEN_MOST);
 		assert_true(woken < WOKEN_MOST);
+		assert_true(channel_stats(ends.server).rx.storms >= 1);
 		ends_close(&ends);
 	}
 }
@@ -203,6 +191,34 @@ static void an_honest_channel_is_never_in_a_storm(void **state)
 		assert_int_equal(stats.rx.rescued, 0);
 		ends_close(&ends);
 	}
+}
+
+static struct ends *interrupted;
+
+static void send_from_handler(int number)
+{
+	send_number(rf_channel_tx(interrupted->client), (uint64_t)number, 0);
+}
+
+/* The sleep that a signal ends has no event, and is no timer's merit either. */
+static void a_record_that_comes_with_a_signal_was_not_rescued(void **state)
+{
+	const struct itimerval once = {.it_value.tv_usec = 20000};
+	struct sigaction action = {.sa_handler = send_from_handler}, before;
+	struct ends ends;
+	uint64_t number;
+
+	(void)state;
+	open_ends(&ends, RF_DOORBELL_SOCKET);
+	interrupted = &ends;
+	assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
+	assert_int_equal(setitimer(ITIMER_REAL, &once, NULL), 0);
+	assert_int_equal(
+		take_number(rf_channel_rx(ends.server), rf_test_deadline(SOON_MS), &number), 1);
+	assert_int_equal(number, SIGALRM);
+	assert_int_equal(channel_stats(ends.server).rx.rescued, 0);
+	assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
+	ends_close(&ends);
 }
 
 /* Each kick for one half wakes the other, too, when both sleep on one socket. */
@@ -340,7 +356,7 @@ static void kicks_are_not_dear_among_honest_peers(void **state)
 	}
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, leaks_setup, leaks_teardown)
 
 int main(void)
 {
@@ -350,6 +366,7 @@ int main(void)
 		TEST(d6_kicks_are_heard_again_after_the_storm),
 		TEST(d6_an_event_loop_is_not_kept_busy_by_a_storm),
 		TEST(an_honest_channel_is_never_in_a_storm),
+		TEST(a_record_that_comes_with_a_signal_was_not_rescued),
 		TEST(kicks_for_the_other_half_are_no_storm),
 		TEST(d7_a_peer_that_makes_kicks_dear_is_cut_off),
 		TEST(kicks_are_not_dear_among_honest_peers),

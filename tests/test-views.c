@@ -18,22 +18,6 @@ struct other {
 RF_TYPED(sample, struct sample);
 RF_TYPED(other, struct other);
 
-static struct leaks leaks;
-
-static int setup(void **state)
-{
-	(void)state;
-	leaks = leaks_begin();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	assert_no_leaks(&leaks);
-	return 0;
-}
-
 static void open_streams(struct ends *ends)
 {
 	struct rf_options options = channel_options(RF_DOORBELL_SOCKET, RF_WAIT_ADAPTIVE);
@@ -391,7 +375,7 @@ static void p1_a_tail_within_an_element_ends_the_channel(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, leaks_setup, leaks_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(options_of_a_type_make_sense_or_are_refused),
 		TEST(a_listener_keeps_the_name_of_its_type),

@@ -95,7 +95,9 @@ struct rf_half_stats {
 	uint64_t sleeps;       /* times it blocked in the kernel */
 	uint64_t wakeups;      /* times it came back from that before its deadline */
 	uint64_t idle_wakeups; /* of them, with neither data, room nor news of the peer */
-	uint64_t storms;  /* times it stopped listening to kicks because they brought nothing */
+	/* Times it stopped listening to kicks because they brought nothing. Those of the caller's
+	 * own event loop stand with the receiving half, where there is one. */
+	uint64_t storms;
 	uint64_t rescued; /* times a timer found what no kick had told; 0 with an honest peer */
 	uint64_t reserved[5];
 };

@@ -28,6 +28,11 @@ static inline uint64_t rf__now_coarse(void)
 	return rf__clock_read(CLOCK_MONOTONIC_COARSE);
 }
 
+static inline struct timespec rf__timespec(uint64_t ns)
+{
+	return (struct timespec){.tv_sec = (time_t)(ns / RF__SEC), .tv_nsec = (long)(ns % RF__SEC)};
+}
+
 /* now + delta, never past the end of time. */
 static inline uint64_t rf__later(uint64_t now, uint64_t delta_ns)
 {
