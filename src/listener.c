@@ -108,9 +108,8 @@ static int give_up(struct rf_listener *l, struct pending *p, int error)
 {
 	bool silent = error == -EPIPE && p->handshake.wire.next == RF__WIRE_HELLO;
 
-	/* who goes before the first word, as one who only looks whether we are there, was not turned
-	 * away */
-	if (!silent)
+	/* who only looks whether we are there, and goes before the first word, was not turned away */
+	if (!silent || l->single)
 		l->reason = p->handshake.wire.reason;
 	rf__count(is_refusal(error) ? &l->refused : &l->failed, 1);
 	leave(l, p->handshake.channel);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Handshakes that never end, and clients that say anything: none of them holds up an honest one. */
 #include "channel-fixture.h"
+#include "raw-client.h"
 
 #include "socket.h"
 #include "util/clock.h"
@@ -296,11 +297,43 @@ static void c5_who_reads_no_reply_costs_a_place_until_the_listener_closes(void *
 	crowd_end(&crowd);
 }
 
+static void a_single_connection_that_hangs_up_says_so(void **state)
+{
+	struct rf_listener *listener;
+	struct rf_channel *channel;
+	int socks[2];
+
+	(void)state;
+	make_pair(socks);
+	assert_int_equal(rf_listen(fd_address(socks[0]), NULL, &listener), 0);
+	close(socks[1]);
+	assert_int_equal(rf_accept(listener, rf_test_deadline(SOON_MS), &channel), -EPIPE);
+	assert_has(rf_reason(), "went during the handshake");
+	rf_listener_close(listener);
+}
+
+static void who_only_looks_was_not_turned_away(void **state)
+{
+	struct rf_listener *listener;
+	struct rf_channel *channel;
+	char path[128];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s", fresh_path());
+	listener = listen_at(path, NULL);
+	close(raw_connect(path));
+	assert_int_equal(rf_accept(listener, rf_test_deadline(WHILE_MS), &channel), -ETIMEDOUT);
+	assert_string_equal(rf_listener_reason(listener), "");
+	rf_listener_close(listener);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, leaks_setup, leaks_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(a_single_connection_that_hangs_up_says_so),
+		TEST(who_only_looks_was_not_turned_away),
 		TEST(c4_the_silent_hold_up_nobody),
 		TEST(c6_a_place_that_is_given_up_is_taken_by_the_next),
 		TEST(c4_who_says_nothing_for_5_seconds_is_dropped),
