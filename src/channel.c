@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Channels once they are open: the caller's event loop, figures, the end. */
-#include "channel.h"
+#include "attach.h"
+#include "publisher.h"
+#include "rx.h"
+#include "tx.h"
 #include "util/clock.h"
 #include "util/fd.h"
 
@@ -12,7 +15,7 @@
 static void half_init(struct rf__half *half, struct rf_channel *channel)
 {
 	half->channel = channel;
-	half->own = half->peer = RF__REGION_INIT;
+	half->own = half->peer = half->slots[0] = half->slots[1] = RF__REGION_INIT;
 }
 
 struct rf_channel *rf__channel_new(
@@ -137,6 +140,8 @@ int rf_channel_process(struct rf_channel *channel)
 		rf__link_check_alive(&channel->link);
 	if (r > 0)
 		count_storm(channel);
+	if (channel->rx.slots)
+		rf__rx_look_for_cut(&channel->rx);
 	return r < 0 ? r : state_of(channel);
 }
 
@@ -155,6 +160,11 @@ static int arm_half(struct rf__half *half, size_t len, uint64_t *until_ns)
 	return 0;
 }
 
+static bool fits(const struct rf_tx *tx, size_t len)
+{
+	return tx->slots ? len <= tx->slots->slot_bytes : rf__ring_tx_fits(&tx->ring, len);
+}
+
 int rf_channel_arm(struct rf_channel *channel, unsigned events, size_t len, uint64_t *ret_until_ns)
 {
 	uint64_t until = RF_FOREVER;
@@ -166,10 +176,17 @@ int rf_channel_arm(struct rf_channel *channel, unsigned events, size_t len, uint
 		(events & RF_DATA && !channel->rx.half.present) ||
 		(events & RF_SPACE && !channel->tx.half.present))
 		return -EINVAL;
-	if (events & RF_SPACE && !rf__ring_tx_fits(&channel->tx.ring, len))
+	if (events & RF_SPACE && !fits(&channel->tx, len))
 		return -EMSGSIZE;
 	if (rf__link_flags(&channel->link))
 		return 1;
+	if (events & RF_SPACE && channel->tx.slots) {
+		if (rf__tx_publish(&channel->tx) == -EAGAIN)
+			until = rf__later(rf__now(), RF__TX_RETRY_NS);
+		len = rf__tx_slots_need(&channel->tx);
+		if (len > channel->tx.ring.capacity)
+			return 1; /* rf_tx_reserve() says why it can never be */
+	}
 	if (events & RF_DATA && arm_half(&channel->rx.half, 0, &until))
 		return 1;
 	if (events & RF_SPACE && arm_half(&channel->tx.half, len, &until))
@@ -215,6 +232,9 @@ static void read_half(struct rf_half_stats *to, const struct rf__half *half, uin
 	for (i = 0; i < sizeof(*to) / sizeof(*word); i++)
 		word[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 	to->ring_bytes = half->present ? ring_bytes : 0;
+	to->slots = half->n_slots;
+	to->slot_bytes = half->slot_bytes;
+	to->hold = half->hold;
 }
 
 int rf_channel_stats(struct rf_channel *channel, struct rf_stats *stats)
@@ -225,8 +245,8 @@ int rf_channel_stats(struct rf_channel *channel, struct rf_stats *stats)
 		return -EINVAL;
 	known.size = stats->size;
 	known.doorbell = channel->link.doorbell;
-	read_half(&known.tx, &channel->tx.half, channel->tx.ring.capacity);
-	read_half(&known.rx, &channel->rx.half, channel->rx.ring.capacity);
+	read_half(&known.tx, &channel->tx.half, channel->tx.ring.mask + 1);
+	read_half(&known.rx, &channel->rx.half, channel->rx.ring.mask + 1);
 	copy_out(stats, stats->size, &known, sizeof(known));
 	return 0;
 }
@@ -237,6 +257,10 @@ const char *rf_channel_reason(struct rf_channel *channel)
 
 	if (flags & RF__BROKEN)
 		return __atomic_load_n(&channel->link.broken, __ATOMIC_ACQUIRE);
+	if (flags & RF__CUT_FOR_STALL)
+		return "the publisher cut us off: nothing was given back for too long";
+	if (flags & RF__CUT_FOR_WAITS)
+		return "the publisher cut us off: it was kept waiting for too long";
 	if (flags & RF__GONE)
 		return "the peer is gone";
 	return flags & RF__STOPPED ? "the channel was stopped" : "";
@@ -244,14 +268,27 @@ const char *rf_channel_reason(struct rf_channel *channel)
 
 /* The end */
 
+static void unmap_half(struct rf__half *half)
+{
+	rf__region_unmap(&half->own);
+	rf__region_unmap(&half->peer);
+	rf__region_unmap(&half->slots[0]);
+	rf__region_unmap(&half->slots[1]);
+}
+
+static void free_memory(struct rf_channel *channel)
+{
+	rf__tx_slots_free(&channel->tx);
+	rf__rx_slots_free(&channel->rx);
+	free(channel);
+}
+
 static void free_channel(struct rf_channel *channel)
 {
-	rf__region_unmap(&channel->tx.half.own);
-	rf__region_unmap(&channel->tx.half.peer);
-	rf__region_unmap(&channel->rx.half.own);
-	rf__region_unmap(&channel->rx.half.peer);
+	unmap_half(&channel->tx.half);
+	unmap_half(&channel->rx.half);
 	rf__charge_close(channel->charge);
-	free(channel);
+	free_memory(channel);
 }
 
 void rf__channel_unlease(struct rf_channel *channel)
@@ -265,10 +302,14 @@ static void close_half(struct rf__half *half)
 	rf__bell_close(&half->bell);
 	rf__region_close(&half->own);
 	rf__region_close(&half->peer);
+	rf__region_close(&half->slots[0]);
+	rf__region_close(&half->slots[1]);
 }
 
 static void close_descriptors(struct rf_channel *channel)
 {
+	rf__attached_free(&channel->tx);
+	rf__fds_rx_free(&channel->link);
 	rf__close(&channel->epoll);
 	close_half(&channel->tx.half);
 	close_half(&channel->rx.half);
@@ -286,14 +327,14 @@ void rf_channel_close(struct rf_channel *channel)
 		close_descriptors(channel);
 		rf__close(&channel->link.sock);
 		rf__charge_abandon(channel->charge);
-		free(channel);
+		free_memory(channel);
 		return;
 	}
+	rf__publisher_forget(channel);
 	shutdown(channel->link.sock, SHUT_RDWR);
 	close_descriptors(channel);
 	rf__charge_hang_up(channel->charge, &channel->link.sock, channel->link.suspect);
-	leases = (rf__ring_tx_open(&channel->tx.ring) ? 1u : 0u) +
-		 (rf__ring_rx_lent(&channel->rx.ring) ? 1u : 0u);
+	leases = (rf__tx_open(&channel->tx) ? 1u : 0u) + (rf__rx_lent(&channel->rx) ? 1u : 0u);
 	channel->leases = leases;
 	channel->closed = true;
 	if (!leases)

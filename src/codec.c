@@ -75,6 +75,13 @@ static void code_type(struct rf__codec *codec, char type[RF__TYPE_BYTES])
 		codec->malformed = true;
 }
 
+static void code_fds(struct rf__codec *codec, struct rf__fd_terms *fds)
+{
+	code32(codec, &fds->kinds, 4);
+	code32(codec, &fds->max, 4);
+	code32(codec, &fds->per_second, 4);
+}
+
 void rf__code_header(struct rf__codec *codec, struct rf__header *header)
 {
 	code32(codec, &header->magic, 4);
@@ -96,6 +103,14 @@ void rf__code_hello(struct rf__codec *codec, struct rf__hello *hello)
 	code32(codec, &hello->wish.page_bytes, 4);
 	code32(codec, &hello->wish.element_bytes, 4);
 	code_type(codec, hello->wish.type);
+	code64(codec, &hello->wish.slot_bytes, 8);
+	code32(codec, &hello->wish.slots, 4);
+	code32(codec, &hello->wish.slot_align, 4);
+	code32(codec, &hello->wish.hold, 4);
+	code32(codec, &hello->wish.lag, 4);
+	code32(codec, &hello->wish.start, 4);
+	code64(codec, &hello->wish.stall_ns, 8);
+	code_fds(codec, &hello->wish.fds);
 	code_reserved(codec, RESERVED_BYTES);
 }
 
@@ -108,10 +123,19 @@ void rf__code_welcome(struct rf__codec *codec, struct rf__welcome *welcome)
 	code32(codec, &welcome->terms.doorbell, 4);
 	code32(codec, &welcome->fence, 4);
 	code32(codec, &welcome->listened, 4);
-	code32(codec, &welcome->page_bytes, 4);
+	code32(codec, &welcome->terms.page_bytes, 4);
 	code32(codec, &welcome->n_fds, 4);
 	code32(codec, &welcome->terms.element_bytes, 4);
 	code_type(codec, welcome->terms.type);
+	code64(codec, &welcome->terms.slot_bytes, 8);
+	code32(codec, &welcome->terms.slots, 4);
+	code32(codec, &welcome->terms.slot_align, 4);
+	code32(codec, &welcome->terms.hold, 4);
+	code32(codec, &welcome->terms.lag, 4);
+	code32(codec, &welcome->terms.start, 4);
+	code64(codec, &welcome->terms.stall_ns, 8);
+	code_fds(codec, &welcome->terms.fds[RF__UP]);
+	code_fds(codec, &welcome->terms.fds[RF__DOWN]);
 	code_reserved(codec, RESERVED_BYTES);
 }
 

@@ -2,6 +2,7 @@
 /* Kicking, spinning, arming, blocking: see doorbell.h. */
 #include "doorbell.h"
 
+#include "fds.h"
 #include "util/clock.h"
 #include "util/fd.h"
 
@@ -203,28 +204,33 @@ void rf__bell_check_alive(struct rf__bell *bell, uint64_t now_ns)
 /* Waiting */
 
 /* What the peer may be waiting for goes out before this half waits, or both wait for ever: what was
- * committed, what was given back. */
-static void flush(struct rf__bell *bell)
+ * committed, what was given back. -EAGAIN: not all of it could. */
+static int flush(struct rf__bell *bell)
 {
-	if (bell->tx)
+	int r = 0;
+
+	if (bell->fds)
+		r = rf__fds_publish(bell, bell->fds);
+	else if (bell->tx)
 		rf__ring_tx_publish(bell->tx);
 	else
 		rf__ring_rx_flush(bell->rx);
 	rf__bell_kick_if_due(bell);
+	return r;
 }
 
 int rf__bell_arm(struct rf__bell *bell, size_t len, uint64_t *ret_until_ns)
 {
 	const char *breach;
-	int r;
+	int r, flushed = flush(bell);
 
-	flush(bell);
 	r = bell->tx ? rf__ring_tx_arm(bell->tx, len) : rf__ring_rx_arm(bell->rx);
 	breach = bell->tx ? bell->tx->breach : bell->rx->breach;
 	if (breach)
 		rf__link_break(bell->link, breach);
 	rf__bell_kick_if_due(bell);
-	*ret_until_ns = rf__bell_owes(bell) ? rf__later(rf__now(), OWED_NS) : RF_FOREVER;
+	*ret_until_ns = rf__bell_owes(bell) || flushed == -EAGAIN ? rf__later(rf__now(), OWED_NS)
+								  : RF_FOREVER;
 	return r;
 }
 
@@ -312,6 +318,14 @@ static bool may_spin(const struct rf__bell *bell, const struct rf__wait *wait, u
 	       now - wait->begun_ns < bell->spin_ns;
 }
 
+bool rf__bell_spin(const struct rf__bell *bell, struct rf__wait *wait, uint64_t now_ns)
+{
+	if (!may_spin(bell, wait, now_ns))
+		return false;
+	spin(wait);
+	return true;
+}
+
 int rf__bell_wait(struct rf__bell *bell, struct rf__wait *wait, size_t len, uint64_t deadline_ns)
 {
 	uint32_t flags = rf__link_flags(bell->link);
@@ -330,10 +344,7 @@ int rf__bell_wait(struct rf__bell *bell, struct rf__wait *wait, size_t len, uint
 		wait->begun_ns = now;
 		flush(bell);
 	}
-	if (!may_spin(bell, wait, now))
-		return sleep_once(bell, wait, len, deadline_ns);
-	spin(wait);
-	return 0;
+	return rf__bell_spin(bell, wait, now) ? 0 : sleep_once(bell, wait, len, deadline_ns);
 }
 
 void rf__bell_learn(struct rf__bell *bell, const struct rf__wait *wait)

@@ -48,13 +48,17 @@ struct rf__link {
 	uint32_t owed;      /* atomic; bit i: a kick of bells[i] is due, or failed */
 	struct rf__bell *bells[2];
 	uint32_t progress;      /* atomic; how many waits of either half found something */
+	struct rf__fds_rx *fds; /* descriptors beside the data that come; NULL: none are taken */
+	uint32_t fds_sent;      /* messages with descriptors sent so far */
 	struct rf__storm storm; /* of the caller's own event loop */
 };
 
 enum rf__link_flags {
-	RF__GONE = 1,   /* the peer hung up or exited */
-	RF__BROKEN = 2, /* it broke the protocol */
-	RF__STOPPED = 4 /* rf_channel_stop() */
+	RF__GONE = 1,          /* the peer hung up or exited */
+	RF__BROKEN = 2,        /* it broke the protocol */
+	RF__STOPPED = 4,       /* rf_channel_stop() */
+	RF__CUT_FOR_STALL = 8, /* the publisher cut us off, as enum rf__closed has it */
+	RF__CUT_FOR_WAITS = 16
 };
 
 /* One half's side of it: its ring is tx or rx, the other is NULL. Used by the half's thread, but
@@ -63,8 +67,9 @@ struct rf__bell {
 	struct rf__link *link;
 	struct rf__ring_tx *tx;
 	struct rf__ring_rx *rx;
-	int own;   /* eventfd that the peer kicks; -1 with sockets */
-	int peer;  /* eventfd to kick; -1 with sockets */
+	struct rf__fds_tx *fds; /* what belongs to records that are not published; NULL: nothing */
+	int own;                /* eventfd that the peer kicks; -1 with sockets */
+	int peer;               /* eventfd to kick; -1 with sockets */
 	int wake;  /* eventfd of our own: stop, and kicks that the other half's thread has read */
 	int epoll; /* what this half blocks in; -1 until it first does */
 	uint32_t asleep;            /* atomic: between arming and coming back */
@@ -107,6 +112,9 @@ void rf__bell_close(struct rf__bell *bell);
  * the flags. */
 int rf__bell_wait(struct rf__bell *bell, struct rf__wait *wait, size_t len, uint64_t deadline_ns);
 
+/* Spins for a while, if the half may still spin in this wait; else false. */
+bool rf__bell_spin(const struct rf__bell *bell, struct rf__wait *wait, uint64_t now_ns);
+
 /* A wait that began is over with something found: the next one spins accordingly. */
 void rf__bell_learn(struct rf__bell *bell, const struct rf__wait *wait);
 
@@ -139,6 +147,11 @@ static inline void rf__bell_kick_if_due(struct rf__bell *bell)
 /* Where nothing else would tell: a peer that made no progress for a tenth of a second is looked
  * after with one system call. */
 void rf__bell_check_alive(struct rf__bell *bell, uint64_t now_ns);
+
+/* Reads from the control socket what is there, in bounds: kicks, and descriptors that were agreed on;
+ * the one place that does. link->fds, where there is one, is locked. How many messages; -EPROTO: one
+ * was something else, and the link is broken; errnos of recv(2). Sleepers are the caller's to wake. */
+int rf__link_read(struct rf__link *link);
 
 /* Is the peer gone? One system call; the flags know it then. */
 bool rf__link_check_alive(struct rf__link *link);

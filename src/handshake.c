@@ -3,6 +3,7 @@
  * region it does before the peer has it: afterwards it only looks, because a peer can make
  * anything else hang (threats M5). */
 #include "handshake.h"
+#include "publisher.h"
 #include "util/clock.h"
 #include "util/fd.h"
 
@@ -10,6 +11,10 @@
 
 /* How much of a region is allocated before others have their turn (threats M12). */
 #define ALLOCATE_STEP (UINT64_C(4) << 20)
+
+/* Of one ring. */
+#define REGIONS_MOST 3
+#define PLACES_MOST  5
 
 void rf__handshake_begin(struct rf__handshake *handshake, struct rf_channel *channel, bool server,
 	const struct rf__wish *wish)
@@ -45,49 +50,94 @@ static struct rf__region *consumer_region(struct rf__half *half)
 	return sends(half) ? &half->peer : &half->own;
 }
 
-/* The places for the descriptors of one ring, in the order in which they travel. */
-static unsigned places(struct rf__handshake *h, struct rf__half *half, int *ret_places[4])
+static bool with_slots(const struct rf__handshake *h)
 {
-	ret_places[0] = &producer_region(half)->fd;
-	ret_places[1] = &consumer_region(half)->fd;
-	ret_places[2] = sends(half) ? &half->bell.peer : &half->bell.own;
-	ret_places[3] = sends(half) ? &half->bell.own : &half->bell.peer;
-	return with_eventfds(h) ? 4 : 2;
+	return h->wire.terms.kind == RF_SLOTS;
+}
+
+/* Do we write it? */
+static bool is_ours(const struct rf__half *half, const struct rf__region *region)
+{
+	return region == &half->own || (region == &half->slots[0] && sends(half));
+}
+
+/* The places for the descriptors of one ring, in the order in which they travel. */
+static unsigned places(struct rf__handshake *h, struct rf__half *half, int *ret_places[PLACES_MOST])
+{
+	unsigned n = 0;
+
+	if (with_slots(h))
+		ret_places[n++] = &half->slots[0].fd;
+	ret_places[n++] = &producer_region(half)->fd;
+	ret_places[n++] = &consumer_region(half)->fd;
+	if (!with_eventfds(h))
+		return n;
+	ret_places[n++] = sends(half) ? &half->bell.peer : &half->bell.own;
+	ret_places[n++] = sends(half) ? &half->bell.own : &half->bell.peer;
+	return n;
+}
+
+/* The regions of one ring; the slots of a subscriber are its publisher's. */
+static unsigned regions(struct rf__handshake *h, struct rf__half *half,
+	struct rf__region *ret_regions[REGIONS_MOST])
+{
+	bool slots = with_slots(h) && !h->channel->publisher;
+
+	ret_regions[0] = producer_region(half);
+	ret_regions[1] = consumer_region(half);
+	ret_regions[2] = &half->slots[0];
+	return slots ? 3 : 2;
+}
+
+/* What was agreed on about the regions of one ring. How many bytes their files take. */
+static uint64_t measure(struct rf__handshake *h, enum rf__way way)
+{
+	struct rf__half *half = half_of(h, way);
+	struct rf__region *region[REGIONS_MOST];
+	uint64_t bytes = 0;
+	unsigned i, n = regions(h, half, region);
+
+	producer_region(half)->area_bytes = h->wire.terms.area_bytes[way];
+	consumer_region(half)->area_bytes = rf__terms_returns_bytes(&h->wire.terms, way);
+	half->slots[0].shape = RF__FLAT_SHAPE;
+	half->slots[0].area_bytes = rf__terms_slots_bytes(&h->wire.terms);
+	for (i = 0; i < n; i++)
+		bytes += rf__region_file_bytes(region[i]->shape, region[i]->area_bytes);
+	return bytes;
 }
 
 /* Both ends: the mapped regions become a ring. */
-static int start_half(struct rf__half *half, uint32_t unit)
+static int start_half(struct rf__handshake *h, struct rf__half *half, enum rf__way way)
 {
-	struct rf_channel *channel = half->channel;
-	unsigned char *data = producer_region(half)->base + rf__page_bytes();
-	int wake = rf__bell_eventfd(0);
+	int wake = rf__bell_eventfd(0), r;
 
 	if (wake < 0)
 		return wake;
 	half->bell.wake = wake;
 	half->bell.alive_ns = rf__now_coarse();
-	if (sends(half)) {
-		rf__ring_tx_init(&channel->tx.ring, (void *)half->own.base,
-			(const void *)half->peer.base, data, half->own.area_bytes);
-		channel->tx.ring.unit = unit;
-	} else {
-		rf__ring_rx_init(&channel->rx.ring, (void *)half->own.base,
-			(const void *)half->peer.base, data, half->peer.area_bytes);
-		channel->rx.ring.unit = unit;
-	}
-	half->present = true;
-	return 0;
+	r = sends(half) ? rf__tx_start(&h->channel->tx, &h->wire.terms, way)
+			: rf__rx_start(&h->channel->rx, &h->wire.terms, way);
+	half->present = r >= 0;
+	return r;
 }
 
 /* The server makes everything */
 
+static const char *name_of(const struct rf__half *half, const struct rf__region *region)
+{
+	if (region == &half->slots[0])
+		return "ringfort-slots";
+	return (region == &half->own) == sends(half) ? "ringfort-producer" : "ringfort-consumer";
+}
+
 static int allocate(
-	struct rf__region *region, const char *name, uint64_t area_bytes, struct rf__reason *reason)
+	const struct rf__half *half, struct rf__region *region, struct rf__reason *reason)
 {
 	int r = 0;
 
 	if (region->fd < 0)
-		r = rf__region_create(region, name, area_bytes, reason);
+		r = rf__region_create(
+			region, name_of(half, region), region->shape, region->area_bytes, reason);
 	return r < 0 ? r : rf__region_allocate(region, ALLOCATE_STEP, reason);
 }
 
@@ -95,21 +145,20 @@ static int allocate(
  * has done the same, since gathering huge pages takes them out of every page table. */
 static int settle(struct rf__half *half, struct rf__region *region, struct rf__reason *reason)
 {
-	return rf__region_settle(region, region == &half->own ? RF__READ_WRITE : RF__READ_ONLY,
+	return rf__region_settle(region, is_ours(half, region) ? RF__READ_WRITE : RF__READ_ONLY,
 		half->channel->map_flags, reason);
 }
 
-static int map_and_seal(struct rf__half *half, struct rf__reason *reason)
+static int map_and_seal(struct rf__half *half, struct rf__region *region, struct rf__reason *reason)
 {
-	int r = rf__region_map(&half->own, RF__READ_WRITE, reason);
+	bool ours = is_ours(half, region);
+	int r = rf__region_map(region, ours ? RF__READ_WRITE : RF__READ_ONLY, reason);
 
 	if (r >= 0)
-		r = rf__region_seal(&half->own, RF__SEALS_FINAL, reason);
+		r = rf__region_seal(region, ours ? RF__SEALS_FINAL : RF__SEALS_SIZED, reason);
 	if (r >= 0)
-		r = rf__region_map(&half->peer, RF__READ_ONLY, reason);
-	if (r >= 0)
-		r = rf__region_seal(&half->peer, RF__SEALS_SIZED, reason);
-	return r < 0 ? r : settle(half, &half->own, reason);
+		r = rf__charge_keep(half->channel->charge, region, reason);
+	return r < 0 || !ours ? r : settle(half, region, reason);
 }
 
 static int make_bells(struct rf__half *half)
@@ -125,46 +174,57 @@ static int make_bells(struct rf__half *half)
 static int build_ring(struct rf__handshake *h, enum rf__way way)
 {
 	struct rf__half *half = half_of(h, way);
-	struct rf__reason *reason = &h->wire.reason;
-	int r;
+	struct rf__region *region[REGIONS_MOST];
+	unsigned i, n = regions(h, half, region);
+	int r = 0;
 
 	if (!h->wire.terms.area_bytes[way] || half->present)
 		return 0;
-	r = allocate(
-		producer_region(half), "ringfort-producer", h->wire.terms.area_bytes[way], reason);
-	if (r)
-		return r;
-	r = allocate(consumer_region(half), "ringfort-consumer", 0, reason);
-	if (r)
-		return r;
-	r = map_and_seal(half, reason);
-	if (r >= 0)
-		r = rf__charge_keep(h->channel->charge, &half->own, reason);
-	if (r >= 0)
-		r = rf__charge_keep(h->channel->charge, &half->peer, reason);
-	if (r >= 0 && with_eventfds(h))
+	for (i = 0; i < n && !r; i++)
+		r = allocate(half, region[i], &h->wire.reason);
+	for (i = 0; i < n && !r; i++)
+		r = map_and_seal(half, region[i], &h->wire.reason);
+	if (!r && with_eventfds(h))
 		r = make_bells(half);
-	return r < 0 ? r : start_half(half, rf__terms_unit(&h->wire.terms));
+	return r ? r : start_half(h, half, way);
 }
 
-/* Before any memory is: what the channel will cost. */
+/* Of a ring, at most: what travels, a publisher's slots aside; one to wait in, and one to be woken
+ * by. */
+static unsigned descriptors_of(struct rf__handshake *h, struct rf__half *half)
+{
+	struct rf__region *region[REGIONS_MOST];
+
+	return regions(h, half, region) + (with_eventfds(h) ? 2u : 0u) + 2;
+}
+
+/* Before any memory is: what the channel will cost. Besides its rings it has a socket, a pidfd and
+ * an epoll for the caller. */
 static int charge(struct rf__handshake *h)
 {
-	uint64_t bytes = 0;
+	struct rf__cost cost = {.descriptors = 3, .flight = rf__terms_fds(&h->wire.terms)};
 	enum rf__way way;
 
-	for (way = RF__UP; way < RF__WAYS; way++)
-		if (h->wire.terms.area_bytes[way])
-			bytes += rf__region_file_bytes(h->wire.terms.area_bytes[way]) +
-				 rf__region_file_bytes(0);
-	return rf__charge_channel(
-		h->channel->charge, bytes, rf__terms_fds(&h->wire.terms), &h->wire.reason);
+	for (way = RF__UP; way < RF__WAYS; way++) {
+		if (!h->wire.terms.area_bytes[way])
+			continue;
+		cost.bytes += measure(h, way);
+		cost.descriptors += descriptors_of(h, half_of(h, way));
+	}
+	return rf__charge_channel(h->channel->charge, &cost, &h->wire.reason);
 }
 
 /* A descriptor for the peer: of a region, one with no more access than it needs; of a bell, the
  * bell. */
 static int lend(struct rf__half *half, const int *place, struct rf__reason *reason)
 {
+	struct rf_channel *channel = half->channel;
+	struct rf__region *slots = &half->slots[0];
+
+	if (place == &slots->fd && channel->publisher)
+		return rf__publisher_lend(channel->publisher, channel, reason);
+	if (place == &slots->fd)
+		return rf__region_lend(slots, sends(half) ? RF__READ_ONLY : RF__READ_WRITE, reason);
 	if (place == &half->own.fd)
 		return rf__region_lend(&half->own, RF__READ_ONLY, reason);
 	if (place == &half->peer.fd)
@@ -176,7 +236,7 @@ static int lend(struct rf__half *half, const int *place, struct rf__reason *reas
 static int lend_all(struct rf__handshake *h, int fds[RF__FDS_MAX], unsigned *ret_n)
 {
 	enum rf__way way;
-	int *place[4];
+	int *place[PLACES_MOST];
 	unsigned i, n;
 
 	for (way = RF__UP, *ret_n = 0; way < RF__WAYS; way++) {
@@ -198,77 +258,118 @@ static int lend_all(struct rf__handshake *h, int fds[RF__FDS_MAX], unsigned *ret
 static int verify_ring(struct rf__handshake *h, enum rf__way way)
 {
 	struct rf__half *half = half_of(h, way);
-	int r;
+	struct rf__region *region[REGIONS_MOST];
+	unsigned i, n = half->present ? regions(h, half, region) : 0;
+	int r = 0;
 
-	if (!half->present)
-		return 0;
-	r = rf__region_verify(
-		half->peer.fd, half->peer.area_bytes, RF__SEALS_FINAL, &h->wire.reason);
-	return r < 0 ? r : settle(half, &half->peer, &h->wire.reason);
+	for (i = 0; i < n && r >= 0; i++) {
+		if (is_ours(half, region[i]))
+			continue;
+		r = rf__region_verify(region[i], RF__SEALS_FINAL, &h->wire.reason);
+		if (r >= 0)
+			r = settle(half, region[i], &h->wire.reason);
+	}
+	return r;
 }
 
 /* The client checks, maps and seals what it got */
 
 static int adopt_own(struct rf__region *region, struct rf__reason *reason)
 {
-	int r = rf__region_verify(region->fd, region->area_bytes, RF__SEALS_SIZED, reason);
+	int r = rf__region_verify(region, RF__SEALS_SIZED, reason);
 
 	if (r >= 0)
 		r = rf__region_map(region, RF__READ_WRITE, reason);
 	if (r >= 0)
 		r = rf__region_seal(region, RF__SEALS_FINAL, reason);
-	return r < 0 ? r
-		     : rf__region_verify(region->fd, region->area_bytes, RF__SEALS_FINAL, reason);
+	return r < 0 ? r : rf__region_verify(region, RF__SEALS_FINAL, reason);
 }
 
 static int adopt_peer(struct rf__region *region, struct rf__reason *reason)
 {
-	int r = rf__region_verify(region->fd, region->area_bytes, RF__SEALS_FINAL, reason);
+	int r = rf__region_verify(region, RF__SEALS_FINAL, reason);
 
 	return r < 0 ? r : rf__region_map(region, RF__READ_ONLY, reason);
+}
+
+static int adopt(struct rf__half *half, struct rf__region *region, struct rf__reason *reason)
+{
+	int r = is_ours(half, region) ? adopt_own(region, reason) : adopt_peer(region, reason);
+
+	return r < 0 ? r : settle(half, region, reason);
 }
 
 static int adopt_ring(struct rf__handshake *h, enum rf__way way, unsigned *taken)
 {
 	struct rf__half *half = half_of(h, way);
-	struct rf__reason *reason = &h->wire.reason;
-	int *place[4], r = 0;
+	struct rf__region *region[REGIONS_MOST];
+	int *place[PLACES_MOST], r = 0;
 	unsigned i, n;
 
 	if (!h->wire.terms.area_bytes[way])
 		return 0;
-	producer_region(half)->area_bytes = h->wire.terms.area_bytes[way];
+	measure(h, way);
 	for (i = 0, n = places(h, half, place); i < n; i++) {
 		*place[i] = h->fds[*taken];
 		h->fds[(*taken)++] = -1;
-		if (r >= 0 && i >= 2)
-			r = rf__bell_verify(*place[i], reason);
+		if (r >= 0 && (place[i] == &half->bell.own || place[i] == &half->bell.peer))
+			r = rf__bell_verify(*place[i], &h->wire.reason);
 	}
-	if (r >= 0)
-		r = adopt_own(&half->own, reason);
-	if (r >= 0)
-		r = settle(half, &half->own, reason);
-	if (r >= 0)
-		r = adopt_peer(&half->peer, reason);
-	if (r >= 0)
-		r = settle(half, &half->peer, reason);
-	return r < 0 ? r : start_half(half, rf__terms_unit(&h->wire.terms));
+	for (i = 0, n = regions(h, half, region); i < n && r >= 0; i++)
+		r = adopt(half, region[i], &h->wire.reason);
+	return r < 0 ? r : start_half(h, half, way);
 }
 
 /* Both ends */
 
-static int build(struct rf__handshake *h)
+/* Descriptors beside the data, or new memory of a publisher, that the peer may send. */
+static bool takes_fds(const struct rf__handshake *h)
 {
-	unsigned taken = 0;
-	enum rf__way way;
+	return h->wire.terms.fds[h->wire.server ? RF__UP : RF__DOWN].kinds ||
+	       (!h->wire.server && h->wire.terms.lag);
+}
+
+/* Before the peer knows that the channel is open: it may send some at once. */
+static int take_fds(struct rf__handshake *h)
+{
+	const struct rf__terms *terms = &h->wire.terms;
+	bool publishes = !h->wire.server && terms->lag;
+	int r;
+
+	if (!takes_fds(h))
+		return 0;
+	r = rf__fds_rx_new(
+		&h->channel->link, &terms->fds[h->wire.server ? RF__UP : RF__DOWN], publishes);
+	if (r >= 0)
+		rf__socket_allow_fds(h->channel->link.sock, true);
+	return r;
+}
+
+/* Whether there is to be a channel at all is decided once. */
+static int begin_build(struct rf__handshake *h)
+{
+	struct rf_channel *channel = h->channel;
 	int r = 0;
 
-	h->channel->link.doorbell = h->wire.terms.doorbell;
-	if (h->wire.server)
-		r = charge(h);
+	if (channel->terms.kind)
+		return 0;
+	channel->terms = h->wire.terms;
+	channel->link.doorbell = h->wire.terms.doorbell;
+	if (channel->publisher)
+		r = rf__publisher_admit(
+			channel->publisher, channel, &channel->terms, &h->wire.reason);
+	return r < 0 || !h->wire.server ? r : charge(h);
+}
+
+static int build(struct rf__handshake *h)
+{
+	int r = begin_build(h);
+	unsigned taken = 0;
+	enum rf__way way;
+
 	for (way = RF__UP; way < RF__WAYS && !r; way++)
 		r = h->wire.server ? build_ring(h, way) : adopt_ring(h, way, &taken);
-	return r;
+	return r || h->wire.server ? r : take_fds(h);
 }
 
 static int verify(struct rf__handshake *h)
@@ -280,7 +381,14 @@ static int verify(struct rf__handshake *h)
 	/* what it has sealed, it has got; that it says MAPPED proves nothing */
 	if (r >= 0)
 		rf__charge_landed(h->channel->charge);
-	return r;
+	return r < 0 ? r : take_fds(h);
+}
+
+static void close_regions(struct rf__half *half)
+{
+	rf__region_close(&half->own);
+	rf__region_close(&half->peer);
+	rf__region_close(&half->slots[0]);
 }
 
 /* From here on the exit of the peer counts, too; of a server only if its socket is its own
@@ -294,10 +402,8 @@ static void open_up(struct rf__handshake *h)
 	if (h->wire.server)
 		rf__charge_opened(channel->charge);
 	channel->link.pidfd = channel->identity.pidfd;
-	rf__region_close(&channel->tx.half.own);
-	rf__region_close(&channel->tx.half.peer);
-	rf__region_close(&channel->rx.half.own);
-	rf__region_close(&channel->rx.half.peer);
+	close_regions(&channel->tx.half);
+	close_regions(&channel->rx.half);
 }
 
 /* In BUILD or VERIFY. 1: there is more to do. */
@@ -363,9 +469,9 @@ static int receive_message(struct rf__handshake *h)
 				    : rf__fail_error(&h->wire.reason, (int)n,
 					      "the peer went during the handshake");
 	h->n_fds = n_fds <= RF__FDS_MAX ? n_fds : 0;
-	if (wants_fds)
-		rf__socket_allow_fds(h->channel->link.sock, false);
 	rf__wire_input(&h->wire, message, (size_t)n, n_fds);
+	if (wants_fds && !takes_fds(h))
+		rf__socket_allow_fds(h->channel->link.sock, false);
 	return 0;
 }
 

@@ -1,56 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* Listeners: many handshakes at a time, none of which can hold up another. */
-#include "address.h"
-#include "handshake.h"
+#include "listener.h"
 #include "options.h"
-#include "path.h"
-#include "quota.h"
 #include "util/clock.h"
 #include "util/fd.h"
 
-#include <fcntl.h>
-#include <ringfort/listener.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#define PENDING_MOST 16
 #define ACCEPT_MOST  64 /* connections looked at before others have their turn */
 #define HANDSHAKE_NS (5 * RF__SEC)
 #define BACK_OFF_NS  (100 * RF__MSEC)
-
-/* What an epoll event is about: a place in pending, or one of these. */
-enum source { SOURCE_LISTEN = PENDING_MOST, SOURCE_STOP };
-
-/* A handshake under way, while handshake.channel is not NULL. */
-struct pending {
-	struct rf__handshake handshake;
-	uint64_t deadline_ns;
-	bool busy; /* has work to do without an event */
-};
-
-struct rf_listener {
-	struct rf__generation generation;
-	struct rf_options options;
-	uid_t *uids;               /* what options.uids and options.gids point to */
-	char type[RF__TYPE_BYTES]; /* what options.type points to */
-	gid_t *gids;
-	struct rf__quota *quota;
-	struct rf__path path;
-	int sock; /* -1 with a single inherited connection */
-	int epoll;
-	int stop;      /* eventfd */
-	bool listened; /* called listen(2) ourselves */
-	bool single;   /* one inherited connection and no more */
-	bool suspect;  /* the kernel does not keep descriptors out of what we accept */
-	bool paused;   /* sock is not watched: no place free, or accept4(2) failed */
-	uint64_t paused_until_ns;
-	uint32_t stopped; /* atomic */
-	uint64_t accepted, refused, failed,
-		handshakes; /* written by the using thread, read by any */
-	struct rf__reason reason;
-	struct pending pending[PENDING_MOST];
-};
 
 static int check(const struct rf_listener *listener)
 {
@@ -59,7 +20,7 @@ static int check(const struct rf_listener *listener)
 	return rf__generation_is_ours(&listener->generation) ? 0 : -EBADF;
 }
 
-static int watch(struct rf_listener *l, int fd, uint32_t source)
+int rf__listener_watch(struct rf_listener *l, int fd, uint32_t source)
 {
 	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP, .data.u32 = source};
 
@@ -161,6 +122,7 @@ static int make_channel(struct rf_listener *l, int sock, struct rf__identity *id
 		return rf__fail(&l->reason, -ENOMEM, "no memory for a channel");
 	}
 	channel->charge = charge;
+	channel->publisher = l->publisher;
 	channel->link.suspect = l->suspect;
 	*ret_channel = channel;
 	return 0;
@@ -174,9 +136,8 @@ static int admit(struct rf_listener *l, struct rf_channel *channel)
 	return r < 0 ? r : rf__charge_handshake(channel->charge, &l->reason);
 }
 
-/* Takes sock over and begins a handshake in a free place. Whom we do not deal with gets a reason
- * and no place. 0 or a negative errno. */
-static int begin(struct rf_listener *l, int sock, enum rf__origin origin, uint64_t deadline_ns)
+int rf__listener_begin(
+	struct rf_listener *l, int sock, enum rf__origin origin, uint64_t deadline_ns)
 {
 	struct rf__identity identity = RF__IDENTITY_INIT;
 	struct pending *p = free_place(l);
@@ -196,13 +157,15 @@ static int begin(struct rf_listener *l, int sock, enum rf__origin origin, uint64
 		return r;
 	}
 	wish = rf__options_wish(&l->options, &channel->identity, origin, l->listened);
+	if (l->publisher)
+		rf__publisher_wish(l->publisher, &wish);
 	rf__handshake_begin(&p->handshake, channel, true, &wish);
 	p->deadline_ns = deadline_ns;
 	p->busy = false;
 	rf__count(&l->handshakes, 1);
 	if (refused >= 0)
 		refused = admit(l, channel);
-	r = refused ? refused : watch(l, sock, (uint32_t)(p - l->pending));
+	r = refused ? refused : rf__listener_watch(l, sock, (uint32_t)(p - l->pending));
 	if (r >= 0)
 		return 0;
 	rf__handshake_refuse(
@@ -218,7 +181,7 @@ static bool is_passing(int error)
 }
 
 /* Takes the connections that are there, as many as there is room for. 0; errnos of accept4(2). */
-static int accept_all(struct rf_listener *l, uint64_t now)
+static int accept_all(struct rf_listener *l, uint64_t now, struct rf__reason *reason)
 {
 	int sock, error, i;
 
@@ -234,7 +197,7 @@ static int accept_all(struct rf_listener *l, uint64_t now)
 		pause_listening(l, false, 0);
 		sock = accept4(l->sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (sock >= 0) {
-			begin(l, sock, RF__ACCEPTED, rf__later(now, HANDSHAKE_NS));
+			rf__listener_begin(l, sock, RF__ACCEPTED, rf__later(now, HANDSHAKE_NS));
 			continue;
 		}
 		error = errno;
@@ -243,7 +206,7 @@ static int accept_all(struct rf_listener *l, uint64_t now)
 		if (error == EAGAIN)
 			return 0;
 		pause_listening(l, true, rf__later(now, BACK_OFF_NS));
-		return rf__fail_error(rf__reason_begin(), -error, "accept");
+		return rf__fail_error(reason, -error, "accept");
 	}
 	pause_listening(l, !free_place(l), 0);
 	return 0;
@@ -251,7 +214,8 @@ static int accept_all(struct rf_listener *l, uint64_t now)
 
 /* Every handshake gets a step: there are few, and one that has nothing to do costs one system
  * call. 1: *ret_channel is there. */
-static int step_all(struct rf_listener *l, uint64_t now, struct rf_channel **ret_channel)
+static int step_all(struct rf_listener *l, uint64_t now, struct rf_channel **ret_channel,
+	struct rf__reason *reason)
 {
 	struct pending *p;
 	int r;
@@ -265,7 +229,7 @@ static int step_all(struct rf_listener *l, uint64_t now, struct rf_channel **ret
 		if (!r && now >= p->deadline_ns)
 			r = expire(l, p);
 		if (r < 0 && l->single)
-			return rf__fail(rf__reason_begin(), r, "%s", l->reason.text);
+			return rf__fail(reason, r, "%s", l->reason.text);
 	}
 	return 0;
 }
@@ -306,8 +270,8 @@ static bool used_up(const struct rf_listener *l)
 	return l->single && !l->handshakes;
 }
 
-static int accept_until(struct rf_listener *l, uint64_t deadline_ns,
-	struct rf_channel **ret_channel, struct rf__reason *reason)
+int rf__accept(struct rf_listener *l, uint64_t deadline_ns, struct rf_channel **ret_channel,
+	struct rf__reason *reason)
 {
 	uint64_t now, next;
 	int r;
@@ -319,11 +283,12 @@ static int accept_until(struct rf_listener *l, uint64_t deadline_ns,
 			return rf__fail(
 				reason, -EPIPE, "the inherited connection was used already");
 		now = rf__now();
-		r = step_all(l, now, ret_channel); /* who has gone leaves a place to the next */
+		r = step_all(
+			l, now, ret_channel, reason); /* who has gone leaves a place to the next */
 		if (!r)
-			r = accept_all(l, now);
+			r = accept_all(l, now, reason);
 		if (!r)
-			r = step_all(l, now, ret_channel);
+			r = step_all(l, now, ret_channel, reason);
 		if (r)
 			return r < 0 ? r : 0;
 		if (now >= deadline_ns)
@@ -346,160 +311,7 @@ int rf_accept(struct rf_listener *listener, uint64_t deadline_ns, struct rf_chan
 		return rf__fail(reason, r,
 			r == -EBADF ? "the listener belongs to the parent process"
 				    : "the listener is NULL");
-	return accept_until(listener, deadline_ns, ret_channel, reason);
-}
-
-/* Setting up */
-
-/* A copy of n elements; NULL and 0 when there are none. */
-static int copy_array(const void *from, size_t n, size_t size, void **ret_copy)
-{
-	void *copy = n ? calloc(n, size) : NULL;
-
-	if (n && !copy)
-		return -ENOMEM;
-	if (n)
-		memcpy(copy, from, n * size);
-	*ret_copy = copy;
-	return 0;
-}
-
-static int copy_lists(struct rf_listener *l)
-{
-	struct rf_options *o = &l->options;
-	void *copy = NULL;
-	int r = copy_array(o->uids, o->n_uids, sizeof(*l->uids), &copy);
-
-	o->uids = l->uids = copy;
-	if (r < 0)
-		return r;
-	r = copy_array(o->gids, o->n_gids, sizeof(*l->gids), &copy);
-	o->gids = l->gids = r < 0 ? NULL : copy;
-	return r;
-}
-
-static int make_quota(struct rf_listener *l)
-{
-	l->quota = rf__quota_new(&l->options);
-	return l->quota ? 0 : -ENOMEM;
-}
-
-static int make_epoll(void)
-{
-	int fd = epoll_create1(EPOLL_CLOEXEC);
-
-	return fd < 0 ? -errno : fd;
-}
-
-static int prepare(struct rf_listener *l, struct rf__reason *reason)
-{
-	int r = rf__generation_get(&l->generation);
-
-	if (r >= 0)
-		r = copy_lists(l);
-	if (r >= 0)
-		r = make_quota(l);
-	if (r >= 0)
-		r = l->stop = rf__bell_eventfd(0);
-	if (r >= 0)
-		r = l->epoll = make_epoll();
-	if (r >= 0)
-		r = watch(l, l->stop, SOURCE_STOP);
-	return r < 0 ? rf__fail_error(reason, r, "cannot make a listener") : 0;
-}
-
-static int new_listener(const struct rf_options *options, struct rf_listener **ret_listener,
-	struct rf__reason *reason)
-{
-	struct rf_listener *l = calloc(1, sizeof(*l));
-	int r;
-
-	if (!l)
-		return rf__fail(reason, -ENOMEM, "no memory for a listener");
-	l->options = *options;
-	if (options->type)
-		l->options.type = strcpy(l->type, options->type);
-	l->sock = l->stop = l->epoll = -1;
-	r = prepare(l, reason);
-	if (r < 0)
-		rf_listener_close(l);
-	else
-		*ret_listener = l;
-	return r;
-}
-
-static int watch_listening(struct rf_listener *l, struct rf__reason *reason)
-{
-	int r = watch(l, l->sock, SOURCE_LISTEN);
-
-	return r < 0 ? rf__fail_error(reason, r, "cannot watch the socket") : 0;
-}
-
-static int listen_on_name(
-	struct rf_listener *l, const struct rf__address *address, struct rf__reason *reason)
-{
-	const struct rf__path_access access = {.mode = l->options.mode,
-		.has_group = l->options.flags & RF_OPTION_GROUP,
-		.group = l->options.group};
-	int r;
-
-	l->sock = rf__socket_new(reason);
-	if (l->sock < 0)
-		return l->sock;
-	l->suspect = !rf__socket_allow_fds(l->sock, false);
-	r = rf__path_listen(l->sock, address, &access, &l->path, reason);
-	l->listened = r >= 0;
-	return r < 0 ? r : watch_listening(l, reason);
-}
-
-static int listen_on_fd(struct rf_listener *l, int fd, struct rf__reason *reason)
-{
-	int kind = rf__socket_inherit(fd, reason), sock, r;
-
-	if (kind < 0)
-		return kind;
-	sock = rf__socket_duplicate(fd, reason);
-	if (sock < 0)
-		return sock;
-	l->suspect = true; /* descriptors may be queued from before it was ours */
-	if (kind == RF__SOCKET_LISTENS) {
-		l->sock = sock;
-		fcntl(sock, F_SETFL, fcntl(sock, F_GETFL) | O_NONBLOCK);
-		return watch_listening(l, reason);
-	}
-	l->single = true;
-	r = begin(l, sock, RF__INHERITED, RF_FOREVER);
-	return r < 0 ? rf__fail(reason, r, "%s", l->reason.text) : 0;
-}
-
-int rf_listen(
-	const char *address, const struct rf_options *options, struct rf_listener **ret_listener)
-{
-	struct rf__reason *reason = rf__reason_begin();
-	struct rf__address parsed;
-	struct rf_options read;
-	struct rf_listener *l = NULL;
-	int r = rf__address_parse(address, &parsed, reason);
-
-	if (r >= 0 && !ret_listener)
-		r = rf__fail(reason, -EINVAL, "ret_listener is NULL");
-	if (r >= 0)
-		r = rf__options_read(options, &read, reason);
-	if (r < 0)
-		return r;
-	r = new_listener(&read, &l, reason);
-	if (r < 0)
-		return r;
-	r = parsed.kind == RF__ADDRESS_FD ? listen_on_fd(l, parsed.fd, reason)
-					  : listen_on_name(l, &parsed, reason);
-	if (r < 0) {
-		rf_listener_close(l);
-		return r;
-	}
-	if (parsed.kind == RF__ADDRESS_FD)
-		rf__close(&parsed.fd);
-	*ret_listener = l;
-	return 0;
+	return rf__accept(listener, deadline_ns, ret_channel, reason);
 }
 
 /* The caller's own event loop, and the rest */

@@ -7,8 +7,9 @@
 #include "wire.h"
 #include <ringfort/channel.h>
 
-/* Copies the caller's options (NULL: all defaults), fills defaults in and checks them. uids and
- * gids still are the caller's arrays. max_handshakes keeps its 0. A larger struct, from a newer
+/* Copies the caller's options (NULL: all defaults), checks them and fills defaults in, so that
+ * reading them again changes nothing. Lists still are the caller's arrays. max_handshakes and what
+ * is about slots, a publisher and descriptors keep their 0. A larger struct, from a newer
  * header, is fine while what we do not know is zero. 0; -EINVAL naming the field. */
 int rf__options_read(const struct rf_options *options, struct rf_options *ret_options,
 	struct rf__reason *reason);

@@ -17,10 +17,11 @@
 #define COLLECT_NS      (500 * RF__MSEC)
 #define ASIDE_MOST_UID  8u
 #define ASIDE_MOST      64u
-#define REGIONS_MOST    4u
+#define REGIONS_MOST    6u
 #define HANDSHAKES_MOST 4u
 #define HANDSHAKES_OWN  12u
 #define FLIGHT_SHARE    8u /* of the descriptors in flight, those of one user */
+#define OWN_SHARE       2u /* those of our own beside the data */
 #define USERS_TOGETHER  4u /* all users may have as many bytes as so many of them */
 
 /* What one user has; it goes when the last charge does, unless something is never returned. */
@@ -162,11 +163,17 @@ static void drop_account(struct rf__quota *quota, struct account *account)
 	free(account);
 }
 
+/* n more in flight; modulo 2^32, so that 0 - n are fewer. */
+static void take_off(struct rf__charge *charge, unsigned n)
+{
+	charge->account->flight += n;
+	charge->quota->flight += n;
+	charge->flight += n;
+}
+
 static void land(struct rf__charge *charge)
 {
-	charge->account->flight -= charge->flight;
-	charge->quota->flight -= charge->flight;
-	charge->flight = 0;
+	take_off(charge, 0 - charge->flight);
 }
 
 static void end_handshake(struct rf__charge *charge)
@@ -314,32 +321,26 @@ static unsigned flight_most(void)
 	return limit.rlim_cur / 2 > RF__FDS_MAX ? (unsigned)(limit.rlim_cur / 2) : RF__FDS_MAX;
 }
 
-static bool may_fly(const struct rf__charge *charge, unsigned n_fds)
+static bool may_fly(const struct rf__charge *charge, unsigned n_fds, unsigned shares)
 {
-	unsigned most = flight_most(), share = most / FLIGHT_SHARE;
+	unsigned most = flight_most(), share = most / shares;
 
 	if (share < RF__FDS_MAX)
 		share = RF__FDS_MAX;
 	return charge->account->flight + n_fds <= share && charge->quota->flight + n_fds <= most;
 }
 
-/* What a channel keeps open here, at most: its socket and a pidfd, and for each descriptor that is
- * sent one to wait on it and one of it. */
-static uint64_t descriptors_of(unsigned n_fds)
+/* The host program needs descriptors of its own, and other users leave some to each other. */
+static bool has_descriptors(const struct rf__charge *charge, unsigned n)
 {
-	return 2 + 2 * (uint64_t)n_fds;
-}
-
-/* The host program needs descriptors of its own, and no user may take all the others. */
-static bool has_descriptors(const struct rf__charge *charge, unsigned n_fds)
-{
-	uint64_t n = descriptors_of(n_fds);
+	uint64_t most, share;
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
 		return true;
-	return charge->account->descriptors + n <= limit.rlim_cur / 2 &&
-	       charge->quota->descriptors + n <= limit.rlim_cur / 4 * 3;
+	most = limit.rlim_cur / 4 * 3;
+	share = charge->account->uid == geteuid() ? most : limit.rlim_cur / 2;
+	return charge->account->descriptors + n <= share && charge->quota->descriptors + n <= most;
 }
 
 static bool has_bytes(const struct rf__charge *charge, uint64_t bytes)
@@ -352,14 +353,15 @@ static bool has_bytes(const struct rf__charge *charge, uint64_t bytes)
 	       (!rf__mul(quota->max_bytes, USERS_TOGETHER, &together) || all <= together);
 }
 
-static bool has_room(const struct rf__charge *charge, uint64_t bytes, unsigned n_fds)
+static bool has_room(const struct rf__charge *charge, const struct rf__cost *cost)
 {
 	return charge->account->channels < charge->quota->max_channels &&
-	       has_bytes(charge, bytes) && has_descriptors(charge, n_fds) && may_fly(charge, n_fds);
+	       has_bytes(charge, cost->bytes) && has_descriptors(charge, cost->descriptors) &&
+	       may_fly(charge, cost->flight, FLIGHT_SHARE);
 }
 
 static int refuse(
-	const struct rf__charge *charge, uint64_t bytes, unsigned n_fds, struct rf__reason *reason)
+	const struct rf__charge *charge, const struct rf__cost *cost, struct rf__reason *reason)
 {
 	const struct rf__quota *quota = charge->quota;
 	const struct account *account = charge->account;
@@ -368,12 +370,12 @@ static int refuse(
 		return rf__fail(reason, -ENOBUFS,
 			"uid %u has %u channels, open ones and those whose memory it keeps",
 			account->uid, account->channels);
-	if (!has_bytes(charge, bytes))
+	if (!has_bytes(charge, cost->bytes))
 		return rf__fail(reason, -ENOBUFS,
 			"uid %u has %" PRIu64 " bytes of rings, all users %" PRIu64 ", and %" PRIu64
 			" more exceed a quota of %" PRIu64 " each",
-			account->uid, account->bytes, quota->bytes, bytes, quota->max_bytes);
-	if (!has_descriptors(charge, n_fds))
+			account->uid, account->bytes, quota->bytes, cost->bytes, quota->max_bytes);
+	if (!has_descriptors(charge, cost->descriptors))
 		return rf__fail(reason, -ENOBUFS,
 			"the channels of uid %u take too many descriptors here", account->uid);
 	return rf__fail(
@@ -381,38 +383,36 @@ static int refuse(
 }
 
 static int try_channel(
-	struct rf__charge *charge, uint64_t bytes, unsigned n_fds, struct rf__reason *reason)
+	struct rf__charge *charge, const struct rf__cost *cost, struct rf__reason *reason)
 {
 	struct rf__quota *quota = charge->quota;
 	struct account *account = charge->account;
 
-	if (charge->channel)
-		return 0;
-	if (!has_room(charge, bytes, n_fds))
+	if (!has_room(charge, cost))
 		collect(quota, rf__now());
-	if (!has_room(charge, bytes, n_fds))
-		return refuse(charge, bytes, n_fds, reason);
+	if (!has_room(charge, cost))
+		return refuse(charge, cost, reason);
 	charge->channel = true;
-	charge->bytes = bytes;
-	charge->descriptors = descriptors_of(n_fds);
-	charge->flight = n_fds;
+	charge->bytes = cost->bytes;
+	charge->descriptors = cost->descriptors;
+	charge->flight = cost->flight;
 	account->channels++;
-	account->bytes += bytes;
-	account->descriptors += charge->descriptors;
-	account->flight += n_fds;
-	quota->bytes += bytes;
-	quota->descriptors += charge->descriptors;
-	quota->flight += n_fds;
+	account->bytes += cost->bytes;
+	account->descriptors += cost->descriptors;
+	account->flight += cost->flight;
+	quota->bytes += cost->bytes;
+	quota->descriptors += cost->descriptors;
+	quota->flight += cost->flight;
 	return 0;
 }
 
 int rf__charge_channel(
-	struct rf__charge *charge, uint64_t bytes, unsigned n_fds, struct rf__reason *reason)
+	struct rf__charge *charge, const struct rf__cost *cost, struct rf__reason *reason)
 {
 	int r;
 
 	pthread_mutex_lock(&charge->quota->lock);
-	r = try_channel(charge, bytes, n_fds, reason);
+	r = try_channel(charge, cost, reason);
 	pthread_mutex_unlock(&charge->quota->lock);
 	return r;
 }
@@ -422,6 +422,22 @@ void rf__charge_landed(struct rf__charge *charge)
 	pthread_mutex_lock(&charge->quota->lock);
 	land(charge);
 	pthread_mutex_unlock(&charge->quota->lock);
+}
+
+bool rf__charge_fly(struct rf__charge *charge, unsigned still, unsigned n)
+{
+	struct rf__quota *quota = charge->quota;
+	unsigned landed;
+	bool granted;
+
+	pthread_mutex_lock(&quota->lock);
+	landed = charge->flight > still ? charge->flight - still : 0;
+	take_off(charge, 0 - landed);
+	granted = may_fly(charge, n, charge->account->uid == geteuid() ? OWN_SHARE : FLIGHT_SHARE);
+	if (granted)
+		take_off(charge, n);
+	pthread_mutex_unlock(&quota->lock);
+	return granted;
 }
 
 int rf__charge_keep(

@@ -18,6 +18,13 @@
 struct rf__quota;
 struct rf__charge;
 
+/* What a channel costs: bytes of its regions in all, descriptors that it keeps open, and those that
+ * are sent. */
+struct rf__cost {
+	uint64_t bytes;
+	unsigned descriptors, flight;
+};
+
 /* The quota with the limits of options, defaults filled in. NULL: no memory. */
 struct rf__quota *rf__quota_new(const struct rf_options *options);
 
@@ -39,13 +46,16 @@ struct rf__charge *rf__charge_new(struct rf__quota *quota, uid_t uid);
 int rf__charge_handshake(struct rf__charge *charge, struct rf__reason *reason);
 void rf__charge_opened(struct rf__charge *charge);
 
-/* Before memory is allocated: for a channel with regions of so many bytes in all, and so many
- * descriptors to be sent. Again does nothing. 0; -ENOBUFS: the user has too much already. */
+/* Before anything of the channel is made. 0; -ENOBUFS: the user has too much already. */
 int rf__charge_channel(
-	struct rf__charge *charge, uint64_t bytes, unsigned n_fds, struct rf__reason *reason);
+	struct rf__charge *charge, const struct rf__cost *cost, struct rf__reason *reason);
 
 /* The peer has got the descriptors. */
 void rf__charge_landed(struct rf__charge *charge);
+
+/* n descriptors are going to be sent beside the data, where of those before `still` at most have not
+ * been taken out of the socket. false: too many are in flight, of the user or in total (threats C3). */
+bool rf__charge_fly(struct rf__charge *charge, unsigned still, unsigned n);
 
 /* Keeps a private descriptor of a region that the peer will get, to see later whether it has let go
  * of it. Where there is no /proc nobody can see that, and what it cost is never returned. 0; errnos

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Regions: memfds that are made, mapped twice in a row, sealed and lent to a peer, and what has to
- * be looked at before one from a peer is mapped. */
+/* Regions: memfds that are made, mapped, rings twice in a row, sealed and lent to a peer. */
 #include "region.h"
 
 #include "util/check.h"
@@ -8,22 +7,14 @@
 #include "util/kernel.h"
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/magic.h>
 #include <ringfort/options.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 
 /* Younger than the headers of Debian 12. */
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
-#ifndef F_SEAL_EXEC
-#define F_SEAL_EXEC 0x0020
-#endif
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #endif
@@ -33,26 +24,31 @@
 
 #define SEALS_SIZED (F_SEAL_SHRINK | F_SEAL_GROW)
 #define SEALS_FINAL (SEALS_SIZED | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
-#define BLOCK_BYTES 512 /* of st_blocks, whatever the file system */
 #define HUGE_BYTES  ((size_t)2 << 20)
 
 _Static_assert(
 	RF__AREA_MAX < SIZE_MAX / 2 - (1 << 20), "a mapped region fits in the address space");
 
-uint64_t rf__page_bytes(void)
+/* The words in front of the area. */
+static uint64_t words_bytes(enum rf__shape shape)
 {
-	return (uint64_t)sysconf(_SC_PAGESIZE);
+	return shape == RF__RING_SHAPE ? rf__page_bytes() : 0;
 }
 
-uint64_t rf__region_file_bytes(uint64_t area_bytes)
+uint64_t rf__region_file_bytes(enum rf__shape shape, uint64_t area_bytes)
 {
-	uint64_t page = rf__page_bytes();
+	bool ring = shape == RF__RING_SHAPE;
 
-	if (area_bytes == 0)
-		return page;
-	if (!rf__is_power_of_two(area_bytes) || area_bytes < page || area_bytes > RF__AREA_MAX)
+	if (area_bytes % rf__page_bytes() || area_bytes > (ring ? RF__AREA_MAX : RF__FLAT_MAX))
 		return 0;
-	return page + area_bytes;
+	if (ring && area_bytes && !rf__is_power_of_two(area_bytes))
+		return 0;
+	return words_bytes(shape) + area_bytes;
+}
+
+static uint64_t file_bytes_of(const struct rf__region *region)
+{
+	return rf__region_file_bytes(region->shape, region->area_bytes);
 }
 
 static int refuse_area(uint64_t area_bytes, struct rf__reason *reason)
@@ -61,54 +57,18 @@ static int refuse_area(uint64_t area_bytes, struct rf__reason *reason)
 		reason, -EINVAL, "%" PRIu64 " bytes are no valid area of a region", area_bytes);
 }
 
-static int check_file_limit(uint64_t file_bytes, struct rf__reason *reason)
+int rf__region_create(struct rf__region *region, const char *name, enum rf__shape shape,
+	uint64_t area_bytes, struct rf__reason *reason)
 {
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_FSIZE, &limit) < 0)
-		return rf__fail_errno(reason, "cannot read the limit on file sizes");
-	if (file_bytes > limit.rlim_cur)
-		return rf__fail(reason, -EFBIG,
-			"a region of %" PRIu64 " bytes exceeds the limit on file sizes",
-			file_bytes);
-	return 0;
-}
-
-static int create_memfd(const char *name)
-{
-	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	int fd = -1;
-
-	if (rf__kernel_has(RF__KERNEL_NOEXEC_SEAL)) {
-		fd = memfd_create(name, flags | MFD_NOEXEC_SEAL);
-		if (fd >= 0 || errno != EINVAL)
-			return fd;
-	}
-	return memfd_create(name, flags);
-}
-
-int rf__region_create(
-	struct rf__region *region, const char *name, uint64_t area_bytes, struct rf__reason *reason)
-{
-	uint64_t file_bytes = rf__region_file_bytes(area_bytes);
-	int fd, r;
+	uint64_t file_bytes = rf__region_file_bytes(shape, area_bytes);
+	int fd;
 
 	if (!file_bytes)
 		return refuse_area(area_bytes, reason);
-	r = check_file_limit(file_bytes, reason);
-	if (r < 0)
-		return r;
-	fd = create_memfd(name);
-	if (fd < 0 && (errno == EINVAL || errno == ENOSYS))
-		return rf__fail(reason, -ENOTSUP, "the kernel has no memfd that can be sealed");
+	fd = rf__memfd_create(name, file_bytes, "a region", reason);
 	if (fd < 0)
-		return rf__fail_errno(reason, "cannot create a region");
-	if (ftruncate(fd, (off_t)file_bytes) < 0) {
-		r = rf__fail_errno(reason, "cannot size a region to %" PRIu64 " bytes", file_bytes);
-		rf__close(&fd);
-		return r;
-	}
-	*region = (struct rf__region){.fd = fd, .area_bytes = area_bytes};
+		return fd;
+	*region = (struct rf__region){.fd = fd, .shape = shape, .area_bytes = area_bytes};
 	return 0;
 }
 
@@ -117,36 +77,19 @@ static int refuse_lent(struct rf__reason *reason)
 	return rf__fail(reason, -EINVAL, "a region that a peer may hold is not changed any more");
 }
 
-/* Rounded down to whole pages, but one at least. */
-static uint64_t whole_pages(uint64_t bytes)
-{
-	uint64_t page = rf__page_bytes();
-
-	return bytes < page ? page : bytes - bytes % page;
-}
-
 int rf__region_allocate(struct rf__region *region, uint64_t step_bytes, struct rf__reason *reason)
 {
-	uint64_t left = rf__region_file_bytes(region->area_bytes) - region->allocated;
-	uint64_t step = whole_pages(step_bytes);
-
 	if (region->lent)
 		return refuse_lent(reason);
-	if (step > left)
-		step = left;
-	while (step && fallocate(region->fd, 0, (off_t)region->allocated, (off_t)step) < 0) {
-		if (errno != EINTR)
-			return rf__fail_errno(reason, "cannot allocate the memory of a region");
-		/* The interrupted call has taken back what it had allocated. */
-		step = whole_pages(step / 2);
-	}
-	region->allocated += step;
-	return step < left;
+	return rf__memfd_allocate(region->fd, file_bytes_of(region), step_bytes, &region->allocated,
+		"a region", reason);
 }
 
 static size_t mapped_bytes(const struct rf__region *region)
 {
-	return (size_t)(rf__page_bytes() + 2 * region->area_bytes);
+	uint64_t again = region->shape == RF__RING_SHAPE ? region->area_bytes : 0;
+
+	return (size_t)(file_bytes_of(region) + again);
 }
 
 static int map_at(unsigned char *at, size_t len, int protection, const struct rf__region *region,
@@ -159,14 +102,14 @@ static int map_at(unsigned char *at, size_t len, int protection, const struct rf
 
 static int map_over(unsigned char *base, int protection, const struct rf__region *region)
 {
-	size_t page = (size_t)rf__page_bytes();
-	size_t area = (size_t)region->area_bytes;
+	size_t len = mapped_bytes(region), once = (size_t)file_bytes_of(region);
+	uint64_t words = words_bytes(region->shape);
 
-	if (map_at(base, page + area, protection, region, 0) < 0)
+	if (map_at(base, once, protection, region, 0) < 0)
 		return -1;
-	if (area && map_at(base + page + area, area, protection, region, page) < 0)
+	if (len > once && map_at(base + once, len - once, protection, region, words) < 0)
 		return -1;
-	return madvise(base, page + 2 * area, MADV_DONTFORK);
+	return madvise(base, len, MADV_DONTFORK);
 }
 
 /* Address space for len bytes that begins at a multiple of alignment, or NULL. */
@@ -207,7 +150,7 @@ int rf__region_map(struct rf__region *region, enum rf__access access, struct rf_
 
 static int lock_pages(const struct rf__region *region, struct rf__reason *reason)
 {
-	size_t len = (size_t)(rf__page_bytes() + region->area_bytes);
+	size_t len = (size_t)file_bytes_of(region);
 	struct rlimit limit = {.rlim_cur = 0};
 	int error;
 
@@ -245,10 +188,10 @@ static int populate(const struct rf__region *region, struct rf__reason *reason)
 int rf__region_settle(struct rf__region *region, enum rf__access access, uint32_t flags,
 	struct rf__reason *reason)
 {
-	size_t len = (size_t)(rf__page_bytes() + region->area_bytes);
+	size_t len = (size_t)file_bytes_of(region);
 	int r = 0;
 
-	if (flags & RF_OPTION_HUGE && access == RF__READ_WRITE && len > HUGE_BYTES &&
+	if (flags & RF_OPTION_HUGE && access == RF__READ_WRITE && len >= HUGE_BYTES &&
 		rf__kernel_has(RF__KERNEL_COLLAPSE))
 		madvise(region->base, len, MADV_COLLAPSE);
 	if (flags & RF_OPTION_MLOCK)
@@ -348,68 +291,23 @@ bool rf__region_is_let_go(int fd)
 	return alone;
 }
 
-static int verify_seals(int fd, enum rf__seals seals, struct rf__reason *reason)
+int rf__region_verify(
+	const struct rf__region *region, enum rf__seals seals, struct rf__reason *reason)
 {
-	int wanted = seal_bits(seals);
-	int found = fcntl(fd, F_GET_SEALS);
-
-	if (found < 0)
-		return rf__fail(reason, -EPERM, "a region of the peer is not a memfd");
-	if (wanted & ~found)
-		return rf__fail(reason, -EPERM, "a region of the peer lacks seals: 0x%x of 0x%x",
-			(unsigned)found, (unsigned)wanted);
-	if (found & ~wanted & ~F_SEAL_EXEC)
-		return rf__fail(reason, -EPERM,
-			"a region of the peer has surplus seals: 0x%x, not 0x%x", (unsigned)found,
-			(unsigned)wanted);
-	return 0;
-}
-
-static int verify_file_system(int fd, struct rf__reason *reason)
-{
-	struct statfs fs;
-
-	if (fstatfs(fd, &fs) < 0)
-		return rf__fail_errno(
-			reason, "cannot tell the file system of a region of the peer");
-	if ((unsigned long)fs.f_type == HUGETLBFS_MAGIC)
-		return rf__fail(
-			reason, -EPERM, "a region of the peer is made of huge pages (hugetlbfs)");
-	if ((unsigned long)fs.f_type != TMPFS_MAGIC)
-		return rf__fail(reason, -EPERM, "a region of the peer is not on tmpfs");
-	return 0;
-}
-
-static int verify_size(int fd, uint64_t file_bytes, struct rf__reason *reason)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return rf__fail_errno(reason, "cannot tell the size of a region of the peer");
-	if ((uint64_t)st.st_size != file_bytes)
-		return rf__fail(reason, -EBADMSG,
-			"a region of the peer has %" PRIu64 " bytes instead of %" PRIu64,
-			(uint64_t)st.st_size, file_bytes);
-	if ((uint64_t)st.st_blocks < file_bytes / BLOCK_BYTES)
-		return rf__fail(reason, -EPERM, "a region of the peer has holes");
-	return 0;
-}
-
-int rf__region_verify(int fd, uint64_t area_bytes, enum rf__seals seals, struct rf__reason *reason)
-{
-	uint64_t file_bytes = rf__region_file_bytes(area_bytes);
+	static const char what[] = "a region of the peer";
+	uint64_t file_bytes = file_bytes_of(region);
+	struct stat file;
 	int r;
 
 	if (!file_bytes)
-		return refuse_area(area_bytes, reason);
-	/* Seals first: any descriptor can be asked for them, only a memfd for more (threats M8). */
-	r = verify_seals(fd, seals, reason);
+		return refuse_area(region->area_bytes, reason);
+	r = rf__memfd_verify(region->fd, seal_bits(seals), what, reason, &file);
 	if (r < 0)
 		return r;
-	r = verify_file_system(fd, reason);
-	if (r < 0)
-		return r;
-	return verify_size(fd, file_bytes, reason);
+	if ((uint64_t)file.st_size != file_bytes)
+		return rf__fail(reason, -EBADMSG, "%s has %" PRIu64 " bytes instead of %" PRIu64,
+			what, (uint64_t)file.st_size, file_bytes);
+	return rf__memfd_has_holes(&file) ? rf__fail(reason, -EPERM, "%s has holes", what) : 0;
 }
 
 void rf__region_unmap(struct rf__region *region)

@@ -18,13 +18,19 @@
 /* The first page of the producer's region; the data follow on the next page. Written by the
  * producer only. */
 struct rf__producer_words {
-	uint64_t tail;   /* published so far, in bytes; whole records or elements */
-	uint64_t closed; /* 1: tail is final. Stored after the last tail, loaded before tail */
-	unsigned char line0[RF__LINE - 16];
+	uint64_t tail; /* published so far, in bytes; whole records or elements */
+	uint64_t
+		closed; /* enum rf__closed: tail is final. Stored after the last tail, loaded before */
+	uint64_t dropped; /* messages that were not lent to this consumer, so far; a hint */
+	unsigned char line0[RF__LINE - 24];
 	uint64_t space_want; /* kick me when head gets here */
 	unsigned char line1[RF__LINE - 8];
 	uint64_t statistics[16]; /* kept for the producer's figures; 0 */
 };
+
+/* Why a tail is final: it was ended; or the consumer of slots was cut off, because it gave nothing
+ * back for too long, or used up its budget of blocked time. */
+enum rf__closed { RF__OPEN, RF__ENDED, RF__CUT_STALLED, RF__CUT_BUDGET };
 
 /* The first page of the consumer's region. Written by the consumer only. */
 struct rf__consumer_words {
@@ -33,20 +39,18 @@ struct rf__consumer_words {
 	uint64_t data_want; /* kick me when tail gets here */
 	unsigned char line1[RF__LINE - 8];
 	uint64_t statistics[16]; /* kept for the consumer's figures; 0 */
-	uint64_t returned;       /* kept for slots and their return ring; 0 */
-	unsigned char line4[RF__LINE - 8];
 };
 
 _Static_assert(offsetof(struct rf__producer_words, tail) == 0, "layout");
 _Static_assert(offsetof(struct rf__producer_words, closed) == 8, "layout");
+_Static_assert(offsetof(struct rf__producer_words, dropped) == 16, "layout");
 _Static_assert(offsetof(struct rf__producer_words, space_want) == 128, "layout");
 _Static_assert(offsetof(struct rf__producer_words, statistics) == 256, "layout");
 _Static_assert(sizeof(struct rf__producer_words) == 384, "layout");
 _Static_assert(offsetof(struct rf__consumer_words, head) == 0, "layout");
 _Static_assert(offsetof(struct rf__consumer_words, data_want) == 128, "layout");
 _Static_assert(offsetof(struct rf__consumer_words, statistics) == 256, "layout");
-_Static_assert(offsetof(struct rf__consumer_words, returned) == 384, "layout");
-_Static_assert(sizeof(struct rf__consumer_words) == 512, "layout");
+_Static_assert(sizeof(struct rf__consumer_words) == 384, "layout");
 _Static_assert(__atomic_always_lock_free(8, 0), "64-bit words must be loaded in one piece");
 
 /* A record: one word of header, then the payload, then zero to seven bytes up to the next
@@ -54,13 +58,59 @@ _Static_assert(__atomic_always_lock_free(8, 0), "64-bit words must be loaded in 
 #define RF__HEADER     UINT64_C(8)
 #define RF__LEN_MASK   UINT64_C(0x0fffffff) /* bits 0-27: payload bytes */
 #define RF__SKIP       (UINT64_C(1) << 28)  /* no record: a gap to be passed over */
-#define RF__FDS_FOLLOW (UINT64_C(1) << 29)  /* kept for descriptors beside the data */
+#define RF__FDS_FOLLOW (UINT64_C(1) << 29)  /* descriptors beside the data belong to it */
 #define RF__TAG_SHIFT  32                   /* bits 32-63: the user's tag; 30 and 31 are zero */
 
 /* What a record of len payload bytes takes of the ring. */
 static inline uint64_t rf__record_bytes(uint64_t len)
 {
 	return (RF__HEADER + len + 7) & ~UINT64_C(7);
+}
+
+/* A slot ring counts messages where others count bytes: a message is a descriptor in the producer's
+ * area, and a slot that was given back is an entry of 8 bytes in the consumer's area, at half of the
+ * position: the number of the slot, and of which generation of the memory it is.
+ *
+ * A descriptor is short, since each message of each consumer takes one; what few messages need, and is
+ * the same for all consumers, stands behind the slots. */
+struct rf__descriptor {
+	uint64_t
+		place; /* bits 0-15: number of the slot; 16-23: generation of the memory, which counts
+			 * up and wraps; 24 and 25: RF__SLOT_…; 26-31: zero; 32-63: payload bytes */
+	uint64_t tags; /* bits 0-31: the user's tag; 32-63: missed since the last one */
+};
+
+/* Behind the slots, one for each. Written with the slot, and as long as that nobody's but the
+ * producer's. */
+struct rf__slot_extra {
+	uint64_t offset; /* where in the slot the payload begins */
+	uint64_t time_ns;
+	uint64_t user[2];
+};
+
+_Static_assert(sizeof(struct rf__descriptor) == 16, "layout");
+_Static_assert(sizeof(struct rf__slot_extra) == 32, "layout");
+
+#define RF__DESCRIPTOR_BYTES   UINT64_C(16)
+#define RF__RETURN_BYTES       UINT64_C(8)
+#define RF__GENERATION_SHIFT   16
+#define RF__SLOT_FDS_FOLLOW    (UINT64_C(1) << 24) /* descriptors beside the data belong to it */
+#define RF__SLOT_HAS_EXTRA     (UINT64_C(1) << 25) /* else its extra is all zero, or old */
+#define RF__SLOT_UNKNOWN       UINT64_C(0xfc000000)
+#define RF__LEN_SHIFT          32
+#define RF__SLOT_ALIGNMENT_MIN 64
+
+/* The slots and what stands behind them, in bytes; where the latter begins. */
+static inline uint64_t rf__slots_end_bytes(uint64_t count, uint64_t stride)
+{
+	return count * stride;
+}
+
+static inline uint64_t rf__slots_file_bytes(uint64_t count, uint64_t stride, uint64_t page_bytes)
+{
+	uint64_t bytes = rf__slots_end_bytes(count, stride) + count * sizeof(struct rf__slot_extra);
+
+	return (bytes + page_bytes - 1) / page_bytes * page_bytes;
 }
 
 /* A test build watches every access: it may count it, replace the value that is loaded or

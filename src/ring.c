@@ -45,10 +45,11 @@ void rf__ring_tx_init(struct rf__ring_tx *tx, struct rf__producer_words *own,
 	tx->peer = peer;
 	tx->data = data;
 	tx->capacity = capacity;
+	tx->mask = capacity - 1;
 }
 
 /* Pairs with give_back(): what the consumer read before it stored head has been read. */
-static int tx_refresh(struct rf__ring_tx *tx)
+int rf__ring_tx_refresh(struct rf__ring_tx *tx)
 {
 	uint64_t head = rf__load_seq_cst(&tx->peer->head);
 
@@ -84,9 +85,9 @@ static void reserve_one(struct rf__ring_tx *tx, size_t len, uint64_t each, struc
 	r->position = tx->reserved;
 	r->len = (uint32_t)len;
 	r->committed = false;
+	r->with_fds = false;
 	*ret = (struct rf_buffer){
-		.data = tx->data + (tx->reserved & (tx->capacity - 1)) +
-			(tx->unit ? 0 : RF__HEADER),
+		.data = tx->data + (tx->reserved & tx->mask) + (tx->unit ? 0 : RF__HEADER),
 		.len = len,
 		.id = tx->reserved,
 	};
@@ -107,7 +108,7 @@ int rf__ring_tx_reserve(
 		return -EINVAL;
 	if (!rf__ring_tx_fits(tx, len))
 		return -EMSGSIZE;
-	if (tx_room(tx) < each && tx_refresh(tx) < 0)
+	if (tx_room(tx) < each && rf__ring_tx_refresh(tx) < 0)
 		return -EPROTO;
 	if (tx_room(tx) < each)
 		return -EAGAIN;
@@ -143,7 +144,7 @@ static struct rf__reservation *find_open(struct rf__ring_tx *tx, uint64_t id)
 
 static void put_header(struct rf__ring_tx *tx, uint64_t position, uint64_t header)
 {
-	rf__store_relaxed((uint64_t *)(void *)(tx->data + (position & (tx->capacity - 1))), header);
+	rf__store_relaxed((uint64_t *)(void *)(tx->data + (position & tx->mask)), header);
 }
 
 static bool is_newest(struct rf__ring_tx *tx, const struct rf__reservation *r)
@@ -207,7 +208,8 @@ int rf__ring_tx_commit(struct rf__ring_tx *tx, uint64_t id, size_t len, uint32_t
 		return -EINVAL;
 	if (tx->unit)
 		return is_whole(tx->unit, len) ? settle(tx, r, id + len) : -EINVAL;
-	put_header(tx, id, (uint64_t)tag << RF__TAG_SHIFT | len);
+	put_header(
+		tx, id, (uint64_t)tag << RF__TAG_SHIFT | (r->with_fds ? RF__FDS_FOLLOW : 0) | len);
 	return settle(tx, r, id + rf__record_bytes(len));
 }
 
@@ -218,20 +220,40 @@ int rf__ring_tx_cancel(struct rf__ring_tx *tx, uint64_t id)
 	return r ? settle(tx, r, id) : -EINVAL;
 }
 
-void rf__ring_tx_publish(struct rf__ring_tx *tx)
+int rf__ring_tx_mark(struct rf__ring_tx *tx, uint64_t id)
+{
+	struct rf__reservation *r = find_open(tx, id);
+
+	if (!r || tx->unit)
+		return -EINVAL;
+	r->with_fds = true;
+	return 0;
+}
+
+bool rf__ring_tx_is_open(struct rf__ring_tx *tx, uint64_t id)
+{
+	return find_open(tx, id);
+}
+
+void rf__ring_tx_publish_to(struct rf__ring_tx *tx, uint64_t limit)
 {
 	uint64_t before = tx->published;
 
-	if (tx->committed == before)
+	if (limit == before)
 		return;
-	tx->published = tx->committed;
-	/* pairs with rx_refresh(): headers and payload first; and with rf__ring_rx_arm() */
-	rf__store_seq_cst(&tx->own->tail, tx->published);
-	if (crosses(before, tx->published, rf__load_seq_cst(&tx->peer->data_want)))
+	tx->published = limit;
+	/* pairs with rf__ring_rx_refresh(): headers and payload first; and with rf__ring_rx_arm() */
+	rf__store_seq_cst(&tx->own->tail, limit);
+	if (crosses(before, limit, rf__load_seq_cst(&tx->peer->data_want)))
 		tx->kick_due = true;
 }
 
-static void cancel_all(struct rf__ring_tx *tx)
+void rf__ring_tx_publish(struct rf__ring_tx *tx)
+{
+	rf__ring_tx_publish_to(tx, tx->committed);
+}
+
+void rf__ring_tx_cancel_all(struct rf__ring_tx *tx)
 {
 	uint32_t i, first = tx->waiting_first;
 
@@ -258,9 +280,14 @@ void rf__ring_tx_end(struct rf__ring_tx *tx)
 	if (tx->unit)
 		cut_off(tx);
 	else
-		cancel_all(tx);
+		rf__ring_tx_cancel_all(tx);
 	rf__ring_tx_publish(tx);
-	rf__store_seq_cst(&tx->own->closed, 1);
+	rf__ring_tx_close(tx, RF__ENDED);
+}
+
+void rf__ring_tx_close(struct rf__ring_tx *tx, enum rf__closed why)
+{
+	rf__store_seq_cst(&tx->own->closed, why);
 	tx->ended = true;
 	tx->kick_due = true;
 }
@@ -270,7 +297,7 @@ int rf__ring_tx_arm(struct rf__ring_tx *tx, size_t len)
 	uint64_t each = taken_by(tx, len ? len : tx->unit);
 
 	rf__store_seq_cst(&tx->own->space_want, tx->reserved + each - tx->capacity);
-	if (tx->breach || tx_refresh(tx) < 0)
+	if (tx->breach || rf__ring_tx_refresh(tx) < 0)
 		return 1;
 	return tx_room(tx) >= each;
 }
@@ -301,11 +328,12 @@ void rf__ring_rx_init(struct rf__ring_rx *rx, struct rf__consumer_words *own,
 	rx->peer = peer;
 	rx->data = data;
 	rx->capacity = capacity;
+	rx->mask = capacity - 1;
 }
 
 /* Pairs with rf__ring_tx_publish() and rf__ring_tx_end(): closed before tail, so that a closed
  * ring shows its last tail. */
-static int rx_refresh(struct rf__ring_rx *rx)
+int rf__ring_rx_refresh(struct rf__ring_rx *rx)
 {
 	uint64_t closed, tail;
 
@@ -313,20 +341,21 @@ static int rx_refresh(struct rf__ring_rx *rx)
 		return 0;
 	closed = rf__load_seq_cst(&rx->peer->closed);
 	tail = rf__load_seq_cst(&rx->peer->tail);
-	if (closed > 1)
-		return rx_breach(rx, "the producer's closed is neither 0 nor 1");
+	if (closed > RF__CUT_BUDGET)
+		return rx_breach(rx, "the producer's closed is none of the known reasons");
 	if (tail - rx->tail > rx->stored + rx->capacity - rx->tail)
 		return rx_breach(rx, "the producer's tail is beyond the ring");
 	if (!is_whole(rx->unit, tail - rx->tail))
 		return rx_breach(rx, rx->unit ? "the producer's tail is not at an element"
 					      : "the producer's tail is not at a record");
 	rx->tail = tail;
-	rx->final = rx->closed = closed;
+	rx->closed = (uint32_t)closed;
+	rx->final = closed != RF__OPEN;
 	return 0;
 }
 
 /* The head goes out when nothing seen is left, or a quarter of the ring was given back: pairs
- * with tx_refresh() and rf__ring_tx_arm(). */
+ * with rf__ring_tx_refresh() and rf__ring_tx_arm(). */
 static void give_back(struct rf__ring_rx *rx, bool now)
 {
 	uint64_t before = rx->stored;
@@ -352,7 +381,7 @@ static uint64_t make_id(uint64_t word, uint64_t from, uint64_t bytes)
 /* Reads the header at position, which moves behind the record: 1; behind a gap: 0. */
 static int take_header(struct rf__ring_rx *rx, uint64_t *ret_header)
 {
-	const unsigned char *at = rx->data + (rx->position & (rx->capacity - 1));
+	const unsigned char *at = rx->data + (rx->position & rx->mask);
 	uint64_t header = rf__load_relaxed((const uint64_t *)(const void *)at);
 	uint64_t bytes = rf__record_bytes(header & RF__LEN_MASK);
 
@@ -360,7 +389,7 @@ static int take_header(struct rf__ring_rx *rx, uint64_t *ret_header)
 		return rx_breach(rx, "a record reaches beyond what was published");
 	if (bytes > rx->capacity / 2)
 		return rx_breach(rx, "a record is larger than half the ring");
-	if (header & UINT32_MAX & ~(RF__LEN_MASK | RF__SKIP))
+	if ((header & UINT32_MAX) / RF__SKIP > RF__FDS_FOLLOW / RF__SKIP)
 		return rx_breach(rx, "a record has unknown flags");
 	rx->position += bytes;
 	*ret_header = header;
@@ -383,7 +412,7 @@ static int borrow_rest(struct rf__ring_rx *rx, struct rf_message *ret_message)
 	if (!bytes)
 		return 0;
 	*ret_message = (struct rf_message){
-		.data = rx->data + (rx->position & (rx->capacity - 1)),
+		.data = rx->data + (rx->position & rx->mask),
 		.len = (size_t)bytes,
 		.id = make_id(1, rx->position, bytes),
 	};
@@ -405,10 +434,11 @@ static int borrow_one(struct rf__ring_rx *rx, unsigned *gaps, struct rf_message 
 			return is_record;
 		if (is_record) {
 			*ret_message = (struct rf_message){
-				.data = rx->data + (begin & (rx->capacity - 1)) + RF__HEADER,
+				.data = rx->data + (begin & rx->mask) + RF__HEADER,
 				.len = (size_t)(header & RF__LEN_MASK),
 				.id = make_id(8, rx->taken, rx->position - rx->taken),
 				.tag = (uint32_t)(header >> RF__TAG_SHIFT),
+				.n_fds = header & RF__FDS_FOLLOW ? UINT32_MAX : 0,
 			};
 			rx->taken = rx->position;
 			return 1;
@@ -418,11 +448,11 @@ static int borrow_one(struct rf__ring_rx *rx, unsigned *gaps, struct rf_message 
 	return 0;
 }
 
-static int nothing_there(const struct rf__ring_rx *rx)
+int rf__ring_rx_nothing(const struct rf__ring_rx *rx)
 {
 	if (rx->position != rx->tail || !rx->final)
 		return -EAGAIN;
-	return rx->closed ? 0 : -EPIPE;
+	return rx->closed == RF__ENDED ? 0 : -EPIPE;
 }
 
 /* How many; tail is looked at once, when there is nothing left of what was seen before. */
@@ -436,7 +466,7 @@ static int borrow_some(struct rf__ring_rx *rx, struct rf_message *ret_messages, 
 		if (rx->position == rx->tail) {
 			if (n || looked)
 				break;
-			if (rx_refresh(rx) < 0)
+			if (rf__ring_rx_refresh(rx) < 0)
 				return -EPROTO;
 			looked = true;
 		}
@@ -467,7 +497,7 @@ int rf__ring_rx_borrow(struct rf__ring_rx *rx, struct rf_message *ret_messages, 
 		return n;
 	pass_gaps(rx);
 	give_back(rx, true);
-	return nothing_there(rx);
+	return rf__ring_rx_nothing(rx);
 }
 
 int rf__ring_rx_release(struct rf__ring_rx *rx, uint64_t id)
@@ -482,6 +512,21 @@ int rf__ring_rx_release(struct rf__ring_rx *rx, uint64_t id)
 	pass_gaps(rx);
 	give_back(rx, false);
 	return 0;
+}
+
+bool rf__ring_rx_has(const struct rf__ring_rx *rx, uint64_t id)
+{
+	uint64_t word = rx->unit ? 1 : 8, bytes = (id >> 32) * word;
+	uint64_t ahead = (uint32_t)((uint32_t)id - (uint32_t)(rx->released / word)) * word;
+	uint64_t lent = rx->taken - rx->released;
+
+	return bytes && ahead < lent && bytes <= lent - ahead;
+}
+
+void rf__ring_rx_give(struct rf__ring_rx *rx, uint64_t units)
+{
+	rx->released += units * rx->unit;
+	give_back(rx, false);
 }
 
 void rf__ring_rx_flush(struct rf__ring_rx *rx)
@@ -504,7 +549,7 @@ bool rf__ring_rx_lent(const struct rf__ring_rx *rx)
 void rf__ring_rx_finish(struct rf__ring_rx *rx)
 {
 	if (!rx->breach)
-		rx_refresh(rx);
+		rf__ring_rx_refresh(rx);
 	rx->final = true;
 }
 
@@ -512,7 +557,7 @@ int rf__ring_rx_arm(struct rf__ring_rx *rx)
 {
 	give_back(rx, true);
 	rf__store_seq_cst(&rx->own->data_want, rx->tail + 1);
-	if (rx->breach || rx->position != rx->tail || rx_refresh(rx) < 0)
+	if (rx->breach || rx->position != rx->tail || rf__ring_rx_refresh(rx) < 0)
 		return 1;
 	return rx->position != rx->tail || rx->final;
 }

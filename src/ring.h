@@ -21,7 +21,11 @@
  * A view is the same ring without headers: unit is the size of an element in bytes, 1 for a stream;
  * 0 means records. Then positions move by whole units, a reservation takes what it holds, and what
  * was published and not borrowed is one message. There is no skip record: only the newest
- * reservation may shrink or be cancelled, and commit to nothing is cancel. */
+ * reservation may shrink or be cancelled, and commit to nothing is cancel.
+ *
+ * A slot ring (slots.h) is a view whose unit is a descriptor, and whose head counts slots that were
+ * given back in any order: nothing is reserved in it, rf__ring_tx_put() is all. There, capacity is what
+ * the consumer may hold, and no power of two. */
 #ifndef RF_RING_H
 #define RF_RING_H
 
@@ -34,13 +38,15 @@ struct rf__reservation {
 	uint64_t position;
 	uint32_t len;
 	bool committed;
+	bool with_fds; /* descriptors belong to it */
 };
 
 struct rf__ring_tx {
 	struct rf__producer_words *own;
 	const struct rf__consumer_words *peer;
-	unsigned char *data; /* capacity bytes, mapped twice in a row */
-	uint64_t capacity;
+	unsigned char *data;    /* capacity bytes, mapped twice in a row */
+	uint64_t capacity;      /* tail is never further from head than that */
+	uint64_t mask;          /* of a position, what is its place in data */
 	uint64_t unit;          /* 0: records; else a view */
 	uint64_t reserved;      /* where the next reservation begins */
 	uint64_t committed;     /* where the oldest open reservation begins */
@@ -58,21 +64,22 @@ struct rf__ring_rx {
 	struct rf__consumer_words *own;
 	const struct rf__producer_words *peer;
 	const unsigned char *data; /* capacity bytes, mapped twice in a row */
-	uint64_t capacity;
-	uint64_t unit;     /* 0: records; else a view */
-	uint64_t position; /* the next header to look at */
+	uint64_t capacity;         /* tail is never further from head than that */
+	uint64_t mask;             /* of a position, what is its place in data */
+	uint64_t unit;             /* 0: records; else a view */
+	uint64_t position;         /* the next header to look at */
 	uint64_t taken; /* where the last record borrowed ended; between it and position lie gaps */
 	uint64_t released; /* what was given back ends here; everything, when it is taken */
 	uint64_t stored;   /* the head we stored last */
 	uint64_t tail;     /* the peer's, as last believed */
 	const char *breach;
-	bool final;  /* tail is never loaded again */
-	bool closed; /* final because the producer ended the stream */
+	bool final;      /* tail is never loaded again */
+	uint32_t closed; /* enum rf__closed: why, as the producer said */
 	bool kick_due;
 };
 
 /* Both begin at position 0 on fresh, zero regions. capacity is a power of two. unit is 0: whoever
- * wants a view sets it right afterwards. */
+ * wants a view sets it right afterwards; of a slot ring also the capacity, which may be less. */
 void rf__ring_tx_init(struct rf__ring_tx *tx, struct rf__producer_words *own,
 	const struct rf__consumer_words *peer, unsigned char *data, uint64_t capacity);
 void rf__ring_rx_init(struct rf__ring_rx *rx, struct rf__consumer_words *own,
@@ -96,12 +103,40 @@ int rf__ring_tx_reserve(
 int rf__ring_tx_commit(struct rf__ring_tx *tx, uint64_t id, size_t len, uint32_t tag);
 int rf__ring_tx_cancel(struct rf__ring_tx *tx, uint64_t id);
 
-/* Makes what is committed visible. */
+/* Slots: the place of the next unit, to be written before the next publish. The caller has seen that
+ * there is room. */
+static inline void *rf__ring_tx_put(struct rf__ring_tx *tx)
+{
+	void *place = tx->data + (tx->reserved & tx->mask);
+
+	tx->reserved += tx->unit;
+	tx->committed = tx->reserved;
+	return place;
+}
+
+/* Looks at the head. 0; -EPROTO. */
+int rf__ring_tx_refresh(struct rf__ring_tx *tx);
+
+/* Descriptors belong to an open reservation of records: their record says so. 0; -EINVAL: not open, or
+ * a view. */
+int rf__ring_tx_mark(struct rf__ring_tx *tx, uint64_t id);
+
+/* Is it an open reservation? */
+bool rf__ring_tx_is_open(struct rf__ring_tx *tx, uint64_t id);
+
+/* Makes what is committed visible; or only what lies before limit, where a committed record begins. */
 void rf__ring_tx_publish(struct rf__ring_tx *tx);
+void rf__ring_tx_publish_to(struct rf__ring_tx *tx, uint64_t limit);
+
+/* Records: cancels what is open. */
+void rf__ring_tx_cancel_all(struct rf__ring_tx *tx);
 
 /* Cancels what is open, in a view also what is behind that, publishes the rest and closes; leaves
  * kick_due set. */
 void rf__ring_tx_end(struct rf__ring_tx *tx);
+
+/* Says why tail is final, and leaves kick_due set: of a consumer that is cut off; end does it itself. */
+void rf__ring_tx_close(struct rf__ring_tx *tx, enum rf__closed why);
 
 /* Gives everything up that is not published yet, and tells nobody. */
 void rf__ring_tx_abandon(struct rf__ring_tx *tx);
@@ -114,7 +149,8 @@ void rf__ring_tx_disarm(struct rf__ring_tx *tx);
 /* How many reservations are neither committed nor cancelled. */
 unsigned rf__ring_tx_open(const struct rf__ring_tx *tx);
 
-/* Borrows up to max records. How many, 1 or more; 0: end of stream; -EAGAIN: none now; -EPIPE:
+/* Borrows up to max records. A record to which descriptors belong has n_fds UINT32_MAX: how many is for
+ * the caller to find out. How many records, 1 or more; 0: end of stream; -EAGAIN: none now; -EPIPE:
  * none, and final without an end; -EPROTO. The work is bounded: after RF__GAPS_MAX gaps in a row
  * it gives up with -EAGAIN although there is more. */
 #define RF__GAPS_MAX 1024
@@ -123,6 +159,22 @@ int rf__ring_rx_borrow(struct rf__ring_rx *rx, struct rf_message *ret_messages, 
 /* Gives the oldest borrowed record back. 0; -EINVAL: that is not the oldest one. Works on a
  * broken ring, too. */
 int rf__ring_rx_release(struct rf__ring_rx *rx, uint64_t id);
+
+/* Is it borrowed, and not given back? */
+bool rf__ring_rx_has(const struct rf__ring_rx *rx, uint64_t id);
+
+/* What was borrowed since taken was as it is given is not: where the channel is broken. */
+static inline void rf__ring_rx_forget(struct rf__ring_rx *rx, uint64_t taken)
+{
+	rx->taken = taken;
+}
+
+/* Slots: looks at the tail, unless it is final; and counts so many units as given back. 0; -EPROTO. */
+int rf__ring_rx_refresh(struct rf__ring_rx *rx);
+void rf__ring_rx_give(struct rf__ring_rx *rx, uint64_t units);
+
+/* What borrow says of a ring in which nothing is left of what was seen. */
+int rf__ring_rx_nothing(const struct rf__ring_rx *rx);
 
 /* Stores the head if anything was given back since: before a wait, of whatever kind. */
 void rf__ring_rx_flush(struct rf__ring_rx *rx);

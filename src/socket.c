@@ -21,7 +21,8 @@
 #define SO_PASSRIGHTS 83 /* asm-generic; Linux 6.16 */
 #endif
 
-#define LOOKS_MOST 65536
+#define LOOKS_MOST    65536
+#define MESSAGE_LEAST 512 /* what the kernel charges for a message at least: more, in fact */
 
 int rf__socket_new(struct rf__reason *reason)
 {
@@ -143,11 +144,21 @@ bool rf__socket_hides_fds(int sock)
 	return true;
 }
 
-bool rf__socket_is_drained(int sock)
+static unsigned queued_bytes(int sock)
 {
 	int bytes = 0;
 
-	return ioctl(sock, SIOCOUTQ, &bytes) < 0 || bytes == 0;
+	return ioctl(sock, SIOCOUTQ, &bytes) < 0 ? 0 : (unsigned)bytes;
+}
+
+bool rf__socket_is_drained(int sock)
+{
+	return queued_bytes(sock) == 0;
+}
+
+unsigned rf__socket_unread(int sock)
+{
+	return (queued_bytes(sock) + MESSAGE_LEAST - 1) / MESSAGE_LEAST;
 }
 
 /* Messages */

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define RF__FDS_MAX 8 /* in one message */
+#define RF__FDS_MAX 10 /* in one message of a handshake: both rings have slots and bells */
 
 /* What an inherited descriptor is. */
 enum rf__socket_kind { RF__SOCKET_LISTENS, RF__SOCKET_CONNECTED };
@@ -44,6 +44,9 @@ bool rf__socket_hides_fds(int sock);
 
 /* Has the peer received, or lost, all that we sent? */
 bool rf__socket_is_drained(int sock);
+
+/* So many messages at most it has not. */
+unsigned rf__socket_unread(int sock);
 
 /* Sends one message with descriptors, which stay the caller's. Never waits. 0 or a negative
  * errno: -EPIPE: the peer is gone. */

@@ -3,6 +3,7 @@
  * is listened to. See doorbell.h. */
 #include "doorbell.h"
 
+#include "fds.h"
 #include "socket.h"
 #include "util/clock.h"
 
@@ -80,27 +81,79 @@ static bool is_readable(struct rf__link *link)
 	return false;
 }
 
-/* Reads kicks; 0 bytes are no end of file here (threats C4). Bounded: what is left is reported
- * again. */
-static int read_kicks(struct rf__link *link)
+/* A message of the control socket. */
+struct message {
+	unsigned char bytes[RF__FDS_BYTES];
+	int fds[RF_FDS_MAX];
+	unsigned n_fds;
+};
+
+/* Where no descriptors were agreed on, none is received: the kernel discards them. */
+static ssize_t receive(struct rf__link *link, struct message *message)
 {
-	unsigned char message[2];
-	ssize_t n = 0;
+	ssize_t n;
+
+	message->n_fds = 0;
+	if (link->fds)
+		return rf__socket_receive(link->sock, message->bytes, sizeof(message->bytes),
+			message->fds, RF_FDS_MAX, &message->n_fds);
+	n = recv(link->sock, message->bytes, sizeof(message->bytes), MSG_DONTWAIT | MSG_TRUNC);
+	return n < 0 ? -errno : n;
+}
+
+static bool is_kick(const struct message *message, ssize_t len)
+{
+	return len == 1 && !message->n_fds &&
+	       (message->bytes[0] == RF__WAKE_CONSUMER || message->bytes[0] == RF__WAKE_PRODUCER);
+}
+
+static int cannot_receive(struct rf__link *link, int error)
+{
+	switch (error) {
+	case -EMFILE:
+		return rf__link_break(link, "descriptors are lost: this process has too many");
+	case -ENFILE:
+		return rf__link_break(link, "descriptors are lost: the system has too many");
+	default:
+		return error;
+	}
+}
+
+/* 0 bytes are no end of file here (threats C4). Bounded: what is left is reported again. */
+int rf__link_read(struct rf__link *link)
+{
+	struct message message;
+	ssize_t n;
 	int i;
 
 	for (i = 0; i < DRAIN_MOST; i++) {
 		if (!is_readable(link))
 			return -EPROTO;
-		n = recv(link->sock, message, sizeof(message), MSG_DONTWAIT | MSG_TRUNC);
-		if (n != 1 || (message[0] != RF__WAKE_CONSUMER && message[0] != RF__WAKE_PRODUCER))
-			break;
+		n = receive(link, &message);
+		if (n == -EAGAIN || n == -EINTR || n == -EPIPE)
+			return i;
+		if (n < 0)
+			return cannot_receive(link, (int)n);
+		if (is_kick(&message, n))
+			continue;
+		if (!link->fds && n == 0 && hung_up(link))
+			return i;
+		if (!link->fds)
+			return rf__link_break(link, "the peer sent something that is no kick");
+		if (rf__fds_arrived(link, message.bytes, (size_t)n, message.fds, message.n_fds) < 0)
+			return -EPROTO;
 	}
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? i : -errno;
-	if (n == 0 && hung_up(link))
-		return i;
-	return i == DRAIN_MOST ? i
-			       : rf__link_break(link, "the peer sent something that is no kick");
+	return i;
+}
+
+static int drain_locked(struct rf__link *link)
+{
+	int r;
+
+	pthread_mutex_lock(&link->fds->lock);
+	r = rf__link_read(link);
+	pthread_mutex_unlock(&link->fds->lock);
+	return r;
 }
 
 /* Between a look and the reading nobody else may read: who comes second leaves it to the first, who
@@ -109,11 +162,13 @@ static int drain(struct rf__link *link)
 {
 	int r;
 
+	if (link->fds)
+		return drain_locked(link);
 	if (!link->suspect)
-		return read_kicks(link);
+		return rf__link_read(link);
 	if (__atomic_exchange_n(&link->draining, 1, __ATOMIC_ACQUIRE))
 		return 0;
-	r = read_kicks(link);
+	r = rf__link_read(link);
 	__atomic_store_n(&link->draining, 0, __ATOMIC_RELEASE);
 	return r;
 }

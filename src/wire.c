@@ -192,7 +192,6 @@ static void put_body(const struct rf__wire *wire, struct rf__codec *codec)
 	struct rf__welcome welcome = {.terms = wire->terms,
 		.listened = wire->terms.listened,
 		.fence = RF__FENCE_SEQ_CST,
-		.page_bytes = wire->wish.page_bytes,
 		.n_fds = rf__terms_fds(&wire->terms)};
 	struct rf__refuse refuse = {.code = RF__REFUSAL_POLICY};
 

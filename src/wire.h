@@ -20,16 +20,23 @@
  *	header   4 magic, 2 protocol version, 2 type, 4 length of the body: all the rest
  *	HELLO    8 required features, 8 wanted features, 8 wished ring size or 0, 8 largest ring
  *	         size, 4 direction, 4 kind, 4 mask of doorbells, 4 mask of fences, 4 page size,
- *	         4 element size, 64 type name, 16 reserved
+ *	         4 element size, 64 type name, slots, what it takes of descriptors, 16 reserved
  *	WELCOME  8 features, 8 ring size up, 8 ring size down, 4 kind, 4 doorbell, 4 fence,
- *	         4 listened, 4 page size, 4 number of descriptors, 4 element size,
- *	         64 type name, 16 reserved
+ *	         4 listened, 4 page size, 4 number of descriptors, 4 element size, 64 type name,
+ *	         slots, descriptors that go up, descriptors that go down, 16 reserved
  *	MAPPED   nothing
  *	READY    nothing
  *	REFUSE   4 code, 4 reserved, 128 sentence, padded with zeroes
  *
- * What is reserved is zero; so are element size and type name of all kinds but elements. A type
- * name is printable ASCII, padded with zeroes, one at least.
+ * of which
+ *
+ *	slots        8 slot size, 4 how many, 4 alignment, 4 how many a receiver may hold,
+ *	             4 lag, 4 start, 8 nanoseconds that it may stall; in HELLO 0 is no wish
+ *	descriptors  4 mask of kinds, 4 largest number with a message, 4 in a second or 0
+ *
+ * What is reserved is zero; so are element size and type name of all kinds but elements, and in
+ * WELCOME slots of all kinds but slots, lag to stall of all but a publisher's, and descriptors
+ * where none are taken. A type name is printable ASCII, padded with zeroes, one at least.
  * Header and REFUSE are the same in every protocol version, so that versions can part politely. */
 
 #define RF__WIRE_MAGIC   UINT32_C(0x74724652) /* "RFrt" */

@@ -17,10 +17,6 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#ifndef F_SEAL_EXEC
-#define F_SEAL_EXEC 0x0020
-#endif
-
 enum call {
 	MEMFD_CREATE,
 	FTRUNCATE,
@@ -197,7 +193,7 @@ static inline struct rf__region make(enum rf__access access, enum rf__seals seal
 {
 	struct rf__region region = RF__REGION_INIT;
 
-	assert_int_equal(rf__region_create(&region, "test", area(), &reason), 0);
+	assert_int_equal(rf__region_create(&region, "test", RF__RING_SHAPE, area(), &reason), 0);
 	assert_int_equal(allocate_all(&region), 0);
 	assert_int_equal(rf__region_map(&region, access, &reason), 0);
 	assert_int_equal(rf__region_seal(&region, seals, &reason), 0);
@@ -218,6 +214,14 @@ static inline struct rf__region receive(int fd)
 	region.fd = fd;
 	region.area_bytes = area();
 	return region;
+}
+
+/* A descriptor of a ring as a peer sends it. */
+static inline int verify(int fd, enum rf__seals seals)
+{
+	struct rf__region region = {.fd = fd, .area_bytes = area()};
+
+	return rf__region_verify(&region, seals, &reason);
 }
 
 /* Asks the kernel, so that no signal is needed. */

@@ -28,7 +28,7 @@ struct ring {
 static inline void map_twice(struct rf__region *own, struct rf__region *seen, uint64_t area_bytes)
 {
 	*own = *seen = RF__REGION_INIT;
-	assert_int_equal(rf__region_create(own, "ring-test", area_bytes, NULL), 0);
+	assert_int_equal(rf__region_create(own, "ring-test", RF__RING_SHAPE, area_bytes, NULL), 0);
 	assert_int_equal(rf__region_map(own, RF__READ_WRITE, NULL), 0);
 	*seen = *own;
 	assert_int_equal(rf__region_map(seen, RF__READ_ONLY, NULL), 0);

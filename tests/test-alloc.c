@@ -86,6 +86,18 @@ static int give_up(const struct end *end, int error)
 	return error;
 }
 
+static bool with_slots;
+
+/* And descriptors beside the data, for which the receiving side needs memory. */
+static void want_slots(struct rf_options *options)
+{
+	options->kind = RF_SLOTS;
+	options->slots = 4;
+	options->slot_bytes = 100;
+	options->fd_kinds = RF_FD_BLOB;
+	options->max_fds = 1;
+}
+
 static int open_end(struct end *end, struct rf_channel **ret_channel)
 {
 	struct rf_options options = channel_options(RF_DOORBELL_EVENTFD, RF_WAIT_SLEEP);
@@ -94,6 +106,8 @@ static int open_end(struct end *end, struct rf_channel **ret_channel)
 	int r;
 
 	options.ring_bytes = 4096;
+	if (with_slots)
+		want_slots(&options);
 	if (!end->listens)
 		return give_up(end, rf_connect(end->address, &options, deadline, ret_channel));
 	r = rf_listen(end->address, &options, &listener);
@@ -204,6 +218,15 @@ static void a_client_that_runs_short_tells_its_server(void **state)
 	run_short(play_on_pair, false);
 }
 
+static void ends_with_slots_that_run_short_tell_each_other(void **state)
+{
+	(void)state;
+	with_slots = true;
+	run_short(play_on_pair, true);
+	run_short(play_on_pair, false);
+	with_slots = false;
+}
+
 /* A listener that runs short while it accepts drops that client, and serves the next. */
 
 static bool play_on_path(bool poor_listens, long n)
@@ -277,6 +300,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_server_that_runs_short_tells_its_client),
 		cmocka_unit_test(a_client_that_runs_short_tells_its_server),
+		cmocka_unit_test(ends_with_slots_that_run_short_tell_each_other),
 		cmocka_unit_test(a_listener_that_runs_short_serves_the_next),
 		cmocka_unit_test(listen_on_a_path_leaves_nothing_behind),
 	};

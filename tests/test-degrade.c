@@ -157,7 +157,7 @@ static void without_noexec_seal_regions_are_plain(void **state)
 
 	(void)state;
 	try_without("noexec_seal", has_eventfds);
-	assert_int_equal(rf__region_create(&region, "plain", 0, NULL), 0);
+	assert_int_equal(rf__region_create(&region, "plain", RF__RING_SHAPE, 0, NULL), 0);
 	assert_int_equal(fstat(region.fd, &st), 0);
 	assert_int_equal(fcntl(region.fd, F_GET_SEALS) & F_SEAL_EXEC, 0);
 	assert_int_not_equal(st.st_mode & 0111, 0);
@@ -210,23 +210,23 @@ static void without_proc_eventfds_are_not_taken(void **state)
  * seals do. */
 static void without_proc_a_lent_region_is_sealed_all_the_same(void **state)
 {
-	struct rf__region region = RF__REGION_INIT;
+	struct rf__region region = RF__REGION_INIT, lent = RF__REGION_INIT;
 	int fd;
 
 	(void)state;
 	without("proc");
-	assert_int_equal(rf__region_create(&region, "sealed", 0, NULL), 0);
+	assert_int_equal(rf__region_create(&region, "sealed", RF__RING_SHAPE, 0, NULL), 0);
 	assert_int_equal(rf__region_allocate(&region, UINT64_MAX, NULL), 0);
 	assert_int_equal(rf__region_map(&region, RF__READ_WRITE, NULL), 0);
 	assert_int_equal(rf__region_seal(&region, RF__SEALS_FINAL, NULL), 0);
-	fd = rf__region_lend(&region, RF__READ_ONLY, NULL);
+	lent.fd = fd = rf__region_lend(&region, RF__READ_ONLY, NULL);
 	assert_true(fd >= 0);
 	assert_int_equal(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDWR);
 	assert_ptr_equal(
 		mmap(NULL, (size_t)rf__page_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0),
 		MAP_FAILED);
 	assert_int_equal(errno, EPERM);
-	assert_int_equal(rf__region_verify(fd, 0, RF__SEALS_FINAL, NULL), 0);
+	assert_int_equal(rf__region_verify(&lent, RF__SEALS_FINAL, NULL), 0);
 	close(fd);
 	rf__region_unmap(&region);
 	rf__region_close(&region);

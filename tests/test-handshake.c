@@ -56,7 +56,7 @@ static int make_region(struct rf__region *region, uint64_t area, enum rf__seals 
 	int r;
 
 	*region = RF__REGION_INIT;
-	r = rf__region_create(region, "offer", area, &why);
+	r = rf__region_create(region, "offer", RF__RING_SHAPE, area, &why);
 	while (r >= 0 && (r = rf__region_allocate(region, 1 << 20, &why)) > 0)
 		;
 	if (r >= 0)
@@ -232,7 +232,7 @@ static void region_refused(
 	enum place place, uint64_t area, unsigned seals, bool hole, int error, const char *reason)
 {
 	int fd = memfd_create("wrong", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	off_t size = (off_t)rf__region_file_bytes(area);
+	off_t size = (off_t)rf__region_file_bytes(RF__RING_SHAPE, area);
 	struct offer o;
 
 	assert_int_equal(ftruncate(fd, size), 0);

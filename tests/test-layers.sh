@@ -9,15 +9,17 @@ layer_of() {
 	case $1 in
 	ringfort/*) echo 0 ;;
 	check | reason | fd | clock | kernel | version) echo 0 ;;
-	region | identity | address | generation | ring | ring-layout) echo 1 ;;
-	doorbell | path | socket | watch) echo 2 ;;
-	wire | codec | terms | quota | channel | connect | handshake | listener | options | tx | rx) echo 3 ;;
+	region | memfd | blob | identity | address | generation | ring | ring-layout | slots | slots-consumer) echo 1 ;;
+	bits | fd-terms) echo 1 ;;
+	doorbell | fd-kind | fds | path | socket | watch) echo 2 ;;
+	wire | codec | terms | quota | channel | connect | handshake | listen | listener | options | tx | rx) echo 3 ;;
+	admission | attach | membership | publisher | renewal | rx-slots | tx-slots) echo 3 ;;
 	*) echo none ;;
 	esac
 }
 
 is_pure() {
-	case $1 in ring | ring-layout | wire | codec | terms | check) return 0 ;; esac
+	case $1 in bits | ring | ring-layout | slots | slots-consumer | wire | codec | terms | fd-terms | check) return 0 ;; esac
 	return 1
 }
 

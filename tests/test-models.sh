@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The models of how halves sleep and are woken (models/README.md): spin finds nothing wrong with them, and the right
-# thing as soon as a barrier, a second look or a wake-up is taken away.
+# The models of how halves sleep and are woken, how slots are lent and come back, who subscribes and leaves
+# (models/README.md): spin finds nothing wrong with them, and the right thing as soon as a barrier, a second look, a
+# check or a wake-up is taken away.
 # shellcheck source=tests/support.sh
 . "$(dirname "$0")/support.sh"
 
@@ -24,10 +25,23 @@ cut='assertion violated \(position==end_of\['
 unread='assertion violated \(\(hangup\['
 restless='non-progress cycle'
 
+# And with slots: where one is written under a reader; a descriptor is not the next one, or messages went missing
+# untold; an honest consumer is blamed; a slot is never idle again, or none when it has to be; what is out of date is
+# shown; memory is not there, or not the one that was meant.
+rewritten='assertion violated \(\((memory|content)\['
+untold='assertion violated \((\(\(last| !\(last)'
+blamed='assertion violated ( !\(honest|\(held\[)'
+lost='assertion violated ( !\(\(+opened|\( !\(\(+held)'
+starved='assertion violated q_len\(idle'
+outdated='assertion violated \(\(final'
+nowhere='assertion violated q_len\(memories'
+ahead='assertion violated \(\(generation'
+
 # Sizes: one with batches of heads is the default; these are for models with more to interleave.
 small="RECORDS=3 CAPACITY=2 BIG=1 HOLDS=1"
 smaller="RECORDS=2 CAPACITY=1 BIG=1 HOLDS=0"
 smallest="RECORDS=1 CAPACITY=1 BIG=1 HOLDS=0"
+two="TWO HOLD=1 AREA=1"
 
 # explore FILE DEFINITION…: what pan says is in $pan/output. CYCLES is a definition for us. Not optimised: most of the
 # time goes into compiling.
@@ -90,6 +104,29 @@ holds "two threads share a socket, one reads at a time" threads "SUSPECT"
 holds "every run comes to an end, eventfd" wakeup "CYCLES $small"
 holds "every run comes to an end, socket" wakeup "CYCLES SOCKET DEATH $smaller"
 holds "every run comes to an end, two threads" threads "CYCLES EVENTS=1"
+holds "slots of a channel" slots "MESSAGES=5"
+holds "slots of a channel, more descriptors than may be held" slots "HOLD=3 AREA=4"
+holds "slots of a channel, two reserved at a time" slots "RESERVE=2 CANCELS=1"
+holds "slots of a channel: every run comes to an end" slots "CYCLES MESSAGES=3"
+holds "slots of two that block" slots "$two"
+holds "slots of one that blocks and one that misses" slots "$two BLOCKING=1 MESSAGES=3"
+holds "slots of two that block, death at any step" slots "$two DEATH MESSAGES=2"
+holds "slots of two that block, cut at any step" slots "$two CUTS MESSAGES=3"
+holds "slots beside a hostile consumer" slots "$two HOSTILE BLOCKING=0 MESSAGES=2"
+holds "slots beside a hostile consumer, both block" slots "$two HOSTILE MESSAGES=2"
+holds "subscribers: block and latest" publisher "LAG_1=LATEST HOLD_1=2 LINGER"
+holds "subscribers: two latest" publisher "LAG_0=LATEST LAG_1=LATEST HOLD_1=2 LINGER MESSAGES=3"
+holds "subscribers: latest, the publisher idles with a slot open" publisher "LAG_1=LATEST IDLES LINGER MESSAGES=3"
+holds "subscribers: from the oldest message on" publisher "OLDEST HOLD_1=3 MESSAGES=3"
+holds "subscribers: one goes at any step" publisher "CHURN LINGER MESSAGES=3"
+holds "subscribers: one goes at any step, latest" publisher "CHURN LAG_1=LATEST HOLD_1=2 LINGER MESSAGES=3"
+holds "subscribers: room for one at a time" publisher "CHURN LAG_0=DROP COUNT=2"
+holds "subscribers: cut at any step" publisher "CUTS LINGER MESSAGES=3"
+holds "subscribers: cut at any step, latest" publisher "CUTS LAG_1=LATEST LINGER MESSAGES=2"
+holds "new memory at any step" publisher "RENEWALS=2 MESSAGES=2"
+holds "new memory at any step, two that block" publisher "RENEWALS=2 LAG_1=BLOCK MESSAGES=2"
+holds "new memory at any step, latest" publisher "RENEWALS=1 LAG_0=LATEST MESSAGES=3"
+holds "new memory, and one goes, at any step" publisher "RENEWALS=1 CHURN MESSAGES=2"
 
 fails "no barrier between tail and data_want" "$asleep" wakeup "TAIL_RELAXED"
 fails "no barrier between head and space_want" "$asleep" wakeup "HEAD_RELAXED"
@@ -123,4 +160,31 @@ fails "asleep is said after the second look" "$asleep" threads "ASLEEP_AFTER_ARM
 fails "no barrier after asleep and the want" "$asleep" threads "WANT_RELAXED"
 fails "no second look with two threads" "$asleep" threads "NO_LOOK"
 fails "the socket is drained after the second look, two threads" "$asleep" threads "WATCH_AFTER_ARM"
+fails "slots: no barrier between descriptor and tail" "$untold" slots "TAIL_RELAXED"
+fails "slots: no barrier between return entry, head and space_want" "$asleep" slots "HEAD_RELAXED MESSAGES=5"
+fails "slots: no barrier between space_want and head" "$asleep" slots "SPACE_WANT_RELAXED MESSAGES=5"
+fails "slots: no second look for room" "$asleep" slots "NO_LOOK_FOR_SPACE MESSAGES=5"
+fails "slots: one consumer's want is forgotten" "$asleep" slots "ONE_IS_FORGOTTEN $two"
+fails "slots: the head is stored before the return entry" "$blamed" slots "HEAD_BEFORE_ENTRY"
+fails "slots: the return entry is loaded before the head" "$blamed" slots "ENTRY_BEFORE_HEAD MESSAGES=5"
+fails "slots: room is the head's, not what was collected" "$blamed" slots "ROOM_FROM_HEAD SLOTS=4 MESSAGES=5"
+fails "slots: the first one that returns a slot frees it" "$blamed" slots "FIRST_RETURN_FREES $two"
+fails "slots: a return is not checked" "$rewritten" slots "RETURN_UNCHECKED $two HOSTILE BLOCKING=0 MESSAGES=2"
+fails "slots: a return is loaded twice" "$blamed" slots "LOADED_TWICE $two HOSTILE BLOCKING=0 MESSAGES=2"
+fails "slots: what the dead held stays held" "$lost" slots "HOLDERS_KEPT $two DEATH MESSAGES=2"
+fails "slots: a death frees what the living hold" "$blamed" slots "CLEARED_FOR_ALL $two DEATH MESSAGES=2"
+fails "slots: who was cut still gets what is queued" "$rewritten" slots "CUT_IS_DRAINED $two CUTS MESSAGES=2"
+fails "slots: what was missed is not told" "$untold" slots "MISSED_FORGOTTEN $two BLOCKING=1"
+fails "subscribers: no slot is kept back" "$starved" publisher "NO_RESERVE LAG_0=DROP COUNT=2"
+fails "subscribers: a gap before the newest message" "$untold" publisher "GAPS OLDEST HOLD_1=3 MESSAGES=3"
+fails "latest: no word of what was dropped" "$outdated" publisher "NO_DROPPED LAG_1=LATEST HOLD_1=2 LINGER"
+fails "latest: dropped is stored after the tail" "$asleep" publisher "DROPPED_AFTER_TAIL LAG_1=LATEST HOLD_1=2 LINGER"
+fails "latest: dropped is loaded before the tail" "$asleep" publisher "DROPPED_BEFORE_TAIL LAG_1=LATEST HOLD_1=2 LINGER"
+fails "latest: its return is not waited for" "$asleep" publisher "ONLY_BLOCKERS_ARMED LAG_1=LATEST LINGER"
+fails "latest: room that came unasked is not seen" "$asleep" publisher "ROOM_UNSEEN LAG_0=DROP LAG_1=LATEST IDLES"
+fails "new memory while the one before the last is out" "$rewritten" publisher "RENEW_TOO_EARLY RENEWALS=2 MESSAGES=2"
+fails "new memory while a slot is open" "$rewritten" publisher "RENEW_WHILE_PENDING RENEWALS=2 MESSAGES=2"
+fails "new memory is not sent" "$nowhere" publisher "MEMORY_NOT_SENT RENEWALS=2 MESSAGES=2"
+fails "new memory, of which some was never lent" "$ahead" publisher "ONE_AHEAD_ONLY RENEWALS=2 LAG_1=BLOCK MESSAGES=2"
+fails "new memory, and the publisher's count of it" "$blamed" publisher "IDS_AS_THEY_ARE RENEWALS=2 MESSAGES=2"
 done_testing

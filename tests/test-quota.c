@@ -410,7 +410,7 @@ static void m10_no_signal_of_a_lease_reaches_the_program(void **state)
 	int fd, other, path_only;
 
 	(void)state;
-	assert_int_equal(rf__region_create(&region, "test", 0, NULL), 0);
+	assert_int_equal(rf__region_create(&region, "test", RF__RING_SHAPE, 0, NULL), 0);
 	fd = rf__region_keep(&region);
 	other = rf__region_keep(&region);
 	rf__region_close(&region);

@@ -30,7 +30,7 @@ static int make_memfd(uint64_t size, bool allocated, int seals)
 
 static int verify_and_close(int fd, enum rf__seals seals)
 {
-	int r = rf__region_verify(fd, area(), seals, &reason);
+	int r = verify(fd, seals);
 
 	close(fd);
 	return r;
@@ -92,7 +92,7 @@ static void m2_a_hole_punched_before_the_last_seal_is_refused(void **state)
 	(void)state;
 	assert_int_equal(punch(client.fd, 3 * page()), 0);
 	assert_int_equal(rf__region_seal(&client, RF__SEALS_FINAL, &reason), 0);
-	assert_int_equal(rf__region_verify(server.fd, area(), RF__SEALS_FINAL, &reason), -EPERM);
+	assert_int_equal(rf__region_verify(&server, RF__SEALS_FINAL, &reason), -EPERM);
 	assert_reason("holes");
 	drop(&client);
 	drop(&server);
@@ -108,7 +108,7 @@ static void m2_nothing_can_be_punched_after_the_last_seal(void **state)
 		assert_int_equal(errno, EPERM);
 	}
 	madvise(region.base, (size_t)file_bytes(), MADV_REMOVE);
-	assert_int_equal(rf__region_verify(region.fd, area(), RF__SEALS_FINAL, &reason), 0);
+	assert_int_equal(rf__region_verify(&region, RF__SEALS_FINAL, &reason), 0);
 	drop(&region);
 }
 
@@ -133,8 +133,8 @@ static void m3_only_the_exact_seals_are_accepted(void **state)
 		int fd = make_memfd(file_bytes(), true, 0);
 		bool sealed = fcntl(fd, F_ADD_SEALS, seals) == 0;
 		int found = seals_of(fd);
-		int sized = rf__region_verify(fd, area(), RF__SEALS_SIZED, &reason);
-		int final = rf__region_verify(fd, area(), RF__SEALS_FINAL, &reason);
+		int sized = verify(fd, RF__SEALS_SIZED);
+		int final = verify(fd, RF__SEALS_FINAL);
 
 		close(fd);
 		if (!sealed && (seals & F_SEAL_EXEC) && !rf_test_kernel(6, 3))
@@ -178,7 +178,7 @@ static void m5_verify_only_looks_and_at_the_seals_first(void **state)
 
 	(void)state;
 	watch();
-	assert_int_equal(rf__region_verify(region.fd, area(), RF__SEALS_FINAL, &reason), 0);
+	assert_int_equal(rf__region_verify(&region, RF__SEALS_FINAL, &reason), 0);
 	kernel.watched = false;
 	assert_int_equal(kernel.n_calls, 3);
 	assert_int_equal(kernel.calls[0], GET_SEALS);
@@ -192,7 +192,7 @@ static void m5_what_a_peer_may_hold_is_not_changed(void **state)
 	struct rf__region region = RF__REGION_INIT;
 
 	(void)state;
-	assert_int_equal(rf__region_create(&region, "test", area(), &reason), 0);
+	assert_int_equal(rf__region_create(&region, "test", RF__RING_SHAPE, area(), &reason), 0);
 	close(rf__region_lend(&region, RF__READ_ONLY, &reason));
 	watch();
 	assert_int_equal(rf__region_allocate(&region, page(), &reason), -EINVAL);
@@ -256,7 +256,7 @@ static int hold_the_lock(void *arg)
 
 static int verify_in_child(void *arg)
 {
-	return rf__region_verify(*(int *)arg, area(), RF__SEALS_SIZED, NULL) ? 1 : 0;
+	return rf__region_verify(arg, RF__SEALS_SIZED, NULL) ? 1 : 0;
 }
 
 static void m5_verify_does_not_wait_for_a_peer_that_holds_the_inode(void **state)
@@ -279,7 +279,7 @@ static void m5_verify_does_not_wait_for_a_peer_that_holds_the_inode(void **state
 		rf_test_kill(attacker);
 		rf_test_need("userfaultfd", false);
 	}
-	verdict = rf_test_wait(rf_test_child(verify_in_child, &server.fd, 0, 0), 10000);
+	verdict = rf_test_wait(rf_test_child(verify_in_child, &server, 0, 0), 10000);
 	rf_test_kill(attacker);
 	assert_int_equal(verdict, 0);
 	close(ends[0]);
@@ -318,8 +318,7 @@ static void m8_a_descriptor_that_is_no_memfd_is_refused_at_its_seals(void **stat
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
 		assert_true(i == 0 || fds[i] >= 0);
 		watch();
-		assert_int_equal(
-			rf__region_verify(fds[i], area(), RF__SEALS_FINAL, &reason), -EPERM);
+		assert_int_equal(verify(fds[i], RF__SEALS_FINAL), -EPERM);
 		kernel.watched = false;
 		assert_int_equal(kernel.n_calls, 1);
 		assert_int_equal(kernel.calls[0], GET_SEALS);
@@ -360,11 +359,11 @@ static void m4_a_clients_region_is_sealed_by_the_client_itself(void **state)
 	struct rf__region client = receive(rf__region_lend(&server, RF__READ_WRITE, &reason));
 
 	(void)state;
-	assert_int_equal(rf__region_verify(client.fd, area(), RF__SEALS_SIZED, &reason), 0);
+	assert_int_equal(rf__region_verify(&client, RF__SEALS_SIZED, &reason), 0);
 	assert_int_equal(rf__region_map(&client, RF__READ_WRITE, &reason), 0);
-	assert_int_equal(rf__region_verify(server.fd, area(), RF__SEALS_FINAL, &reason), -EPERM);
+	assert_int_equal(rf__region_verify(&server, RF__SEALS_FINAL, &reason), -EPERM);
 	assert_int_equal(rf__region_seal(&client, RF__SEALS_FINAL, &reason), 0);
-	assert_int_equal(rf__region_verify(server.fd, area(), RF__SEALS_FINAL, &reason), 0);
+	assert_int_equal(rf__region_verify(&server, RF__SEALS_FINAL, &reason), 0);
 	memcpy(client.base + page() + area() - 2, "frame", 6);
 	assert_string_equal((char *)server.base + page() + area() - 2, "frame");
 	assert_true(is_writable(client.base));

@@ -2,6 +2,7 @@
 /* Regions: what is made, mapped, sealed and lent. What is refused: test-region-refused.c. */
 #include "region-fixture.h"
 
+#include <ringfort/options.h>
 #include <stdio.h>
 
 static mode_t mode_of(int fd)
@@ -23,28 +24,53 @@ static void m11_only_powers_of_two_from_a_page_to_the_maximum_are_areas(void **s
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		assert_int_equal(rf__region_file_bytes(bad[i]), 0);
-		assert_int_equal(rf__region_create(&region, "test", bad[i], &reason), -EINVAL);
+		assert_int_equal(rf__region_file_bytes(RF__RING_SHAPE, bad[i]), 0);
+		assert_int_equal(
+			rf__region_create(&region, "test", RF__RING_SHAPE, bad[i], &reason),
+			-EINVAL);
 		assert_reason("no valid area");
-		assert_int_equal(rf__region_verify(0, bad[i], RF__SEALS_FINAL, &reason), -EINVAL);
+		region.area_bytes = bad[i];
+		assert_int_equal(rf__region_verify(&region, RF__SEALS_FINAL, &reason), -EINVAL);
 	}
 	assert_int_equal(region.fd, -1);
 	assert_int_equal(rf_test_count_fds(), fds);
-	assert_int_equal(rf__region_file_bytes(0), page());
-	assert_int_equal(rf__region_file_bytes(page()), 2 * page());
-	assert_int_equal(rf__region_file_bytes(RF__AREA_MAX), RF__AREA_MAX + page());
+	assert_int_equal(rf__region_file_bytes(RF__RING_SHAPE, 0), page());
+	assert_int_equal(rf__region_file_bytes(RF__RING_SHAPE, page()), 2 * page());
+	assert_int_equal(
+		rf__region_file_bytes(RF__RING_SHAPE, RF__AREA_MAX), RF__AREA_MAX + page());
+}
+
+static void m11_only_pages_from_one_to_the_maximum_are_flat_areas(void **state)
+{
+	const uint64_t bad[] = {0, 1, page() - 1, page() + 1, 3 * page() + 8, RF__FLAT_MAX + 1,
+		RF__FLAT_MAX + page(), UINT64_C(1) << 63, UINT64_MAX, UINT64_MAX - page() + 1};
+	const uint64_t good[] = {
+		page(), 2 * page(), 3 * page(), RF__FLAT_MAX - page(), RF__FLAT_MAX};
+	struct rf__region region = {.fd = -1, .shape = RF__FLAT_SHAPE};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		region.area_bytes = bad[i];
+		assert_int_equal(rf__region_verify(&region, RF__SEALS_FINAL, &reason), -EINVAL);
+		assert_reason("no valid area");
+		assert_int_equal(
+			rf__region_create(&region, "test", RF__FLAT_SHAPE, bad[i], &reason),
+			-EINVAL);
+	}
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		assert_int_equal(rf__region_file_bytes(RF__FLAT_SHAPE, good[i]), good[i]);
 }
 
 static void m12_the_file_size_limit_is_an_error_and_no_signal(void **state)
 {
 	struct rf__region region = RF__REGION_INIT;
 	uint64_t before = rf_test_limit_file_size(file_bytes() - 1);
-	int beyond = rf__region_create(&region, "test", area(), &reason);
+	int beyond = rf__region_create(&region, "test", RF__RING_SHAPE, area(), &reason);
 	int within, allocated;
 
 	(void)state;
 	rf_test_limit_file_size(file_bytes());
-	within = rf__region_create(&region, "test", area(), NULL);
+	within = rf__region_create(&region, "test", RF__RING_SHAPE, area(), NULL);
 	allocated = allocate_all(&region);
 	rf_test_limit_file_size(before);
 	assert_int_equal(beyond, -EFBIG);
@@ -75,13 +101,13 @@ static void m9_a_kernel_without_noexec_seal_will_do(void **state)
 
 	(void)state;
 	watch_and_fail(2, 2, EINVAL); /* after getrlimit */
-	assert_int_equal(rf__region_create(&region, "test", area(), &reason), 0);
+	assert_int_equal(rf__region_create(&region, "test", RF__RING_SHAPE, area(), &reason), 0);
 	assert_int_equal(count_calls(MEMFD_CREATE), 2);
 	kernel.watched = false;
 	assert_false(fcntl(region.fd, F_GET_SEALS) & F_SEAL_EXEC);
 	assert_int_equal(allocate_all(&region), 0);
 	assert_int_equal(rf__region_seal(&region, RF__SEALS_FINAL, &reason), 0);
-	assert_int_equal(rf__region_verify(region.fd, area(), RF__SEALS_FINAL, &reason), 0);
+	assert_int_equal(rf__region_verify(&region, RF__SEALS_FINAL, &reason), 0);
 	close(rf__region_lend(&region, RF__READ_ONLY, &reason));
 	assert_int_equal(mode_of(region.fd), 0400);
 	drop(&region);
@@ -93,11 +119,13 @@ static void a_kernel_without_sealing_is_not_supported(void **state)
 
 	(void)state;
 	watch_and_fail(2, 3, EINVAL);
-	assert_int_equal(rf__region_create(&region, "test", area(), &reason), -ENOTSUP);
+	assert_int_equal(
+		rf__region_create(&region, "test", RF__RING_SHAPE, area(), &reason), -ENOTSUP);
 	watch_and_fail(2, 2, ENOSYS);
-	assert_int_equal(rf__region_create(&region, "test", area(), &reason), -ENOTSUP);
+	assert_int_equal(
+		rf__region_create(&region, "test", RF__RING_SHAPE, area(), &reason), -ENOTSUP);
 	kernel.watched = false;
-	assert_int_equal(rf__region_create(&region, "test", area(), &reason), 0);
+	assert_int_equal(rf__region_create(&region, "test", RF__RING_SHAPE, area(), &reason), 0);
 	watch_and_fail(1, 1, EINVAL);
 	assert_int_equal(rf__region_seal(&region, RF__SEALS_FINAL, &reason), -ENOTSUP);
 	kernel.watched = false;
@@ -111,7 +139,7 @@ static void a_region_is_allocated_in_steps(void **state)
 	int steps = 1;
 
 	(void)state;
-	assert_int_equal(rf__region_create(&region, "test", area(), &reason), 0);
+	assert_int_equal(rf__region_create(&region, "test", RF__RING_SHAPE, area(), &reason), 0);
 	while (rf__region_allocate(&region, 4 * page(), &reason) == 1) {
 		assert_int_equal(fstat(region.fd, &st), 0);
 		assert_int_equal(st.st_blocks * 512, (uint64_t)steps * 4 * page());
@@ -130,7 +158,7 @@ static void interrupted_allocation_goes_on_in_smaller_steps(void **state)
 	struct rf__region region = RF__REGION_INIT;
 
 	(void)state;
-	assert_int_equal(rf__region_create(&region, "test", area(), &reason), 0);
+	assert_int_equal(rf__region_create(&region, "test", RF__RING_SHAPE, area(), &reason), 0);
 	watch_and_fail(1, 20, EINTR);
 	assert_int_equal(rf__region_allocate(&region, UINT64_MAX, &reason), 1);
 	assert_int_equal(kernel.n_calls, 21);
@@ -146,7 +174,7 @@ static void a_failed_allocation_can_be_tried_again(void **state)
 	struct rf__region region = RF__REGION_INIT;
 
 	(void)state;
-	assert_int_equal(rf__region_create(&region, "test", area(), &reason), 0);
+	assert_int_equal(rf__region_create(&region, "test", RF__RING_SHAPE, area(), &reason), 0);
 	watch_and_fail(1, 1, ENOSPC);
 	assert_int_equal(rf__region_allocate(&region, page(), &reason), -ENOSPC);
 	assert_reason("allocate");
@@ -190,16 +218,84 @@ static void a_region_without_area_is_one_page(void **state)
 
 	(void)state;
 	watch();
-	assert_int_equal(rf__region_create(&region, "test", 0, &reason), 0);
+	assert_int_equal(rf__region_create(&region, "test", RF__RING_SHAPE, 0, &reason), 0);
 	assert_int_equal(allocate_all(&region), 0);
 	assert_int_equal(rf__region_map(&region, RF__READ_WRITE, &reason), 0);
 	assert_int_equal(kernel.mapped, page());
 	memset(region.base, 1, (size_t)page());
 	assert_int_equal(rf__region_seal(&region, RF__SEALS_FINAL, &reason), 0);
-	assert_int_equal(rf__region_verify(region.fd, 0, RF__SEALS_FINAL, &reason), 0);
+	assert_int_equal(rf__region_verify(&region, RF__SEALS_FINAL, &reason), 0);
 	drop(&region);
 	assert_int_equal(kernel.mapped, 0);
 	kernel.watched = false;
+}
+
+static struct rf__region make_flat(uint64_t area_bytes)
+{
+	struct rf__region region = RF__REGION_INIT;
+
+	assert_int_equal(
+		rf__region_create(&region, "test", RF__FLAT_SHAPE, area_bytes, &reason), 0);
+	assert_int_equal(allocate_all(&region), 0);
+	assert_int_equal(rf__region_map(&region, RF__READ_WRITE, &reason), 0);
+	assert_int_equal(rf__region_seal(&region, RF__SEALS_FINAL, &reason), 0);
+	return region;
+}
+
+static void a_flat_region_is_its_area_mapped_once(void **state)
+{
+	size_t before = rf_test_count_memfd_mappings(), len = (size_t)(3 * page());
+	struct rf__region server, client = RF__REGION_INIT;
+
+	(void)state;
+	watch();
+	server = make_flat(len);
+	assert_int_equal(kernel.mapped, len);
+	assert_int_equal(server.allocated, len);
+	assert_int_equal(rf_test_count_memfd_mappings(), before + 1);
+	client.shape = RF__FLAT_SHAPE;
+	client.area_bytes = len;
+	client.fd = rf__region_lend(&server, RF__READ_ONLY, &reason);
+	assert_int_equal(rf__region_verify(&client, RF__SEALS_FINAL, &reason), 0);
+	assert_int_equal(rf__region_map(&client, RF__READ_ONLY, &reason), 0);
+	memset(server.base, 7, len);
+	assert_memory_equal(client.base, server.base, len);
+	assert_false(is_writable(client.base));
+	drop(&client);
+	drop(&server);
+	assert_int_equal(kernel.mapped, 0);
+	kernel.watched = false;
+}
+
+static void the_shapes_are_not_taken_for_each_other(void **state)
+{
+	struct rf__region flat = make_flat(area()), ring = make(RF__READ_WRITE, RF__SEALS_FINAL);
+
+	(void)state;
+	flat.shape = RF__RING_SHAPE;
+	assert_int_equal(rf__region_verify(&flat, RF__SEALS_FINAL, &reason), -EBADMSG);
+	flat.shape = RF__FLAT_SHAPE;
+	ring.shape = RF__FLAT_SHAPE;
+	assert_int_equal(rf__region_verify(&ring, RF__SEALS_FINAL, &reason), -EBADMSG);
+	ring.shape = RF__RING_SHAPE;
+	drop(&flat);
+	drop(&ring);
+}
+
+static void a_large_flat_region_begins_where_a_huge_page_does(void **state)
+{
+	uint64_t huge = UINT64_C(2) << 20;
+
+	(void)state;
+	for (uint64_t len = huge; len <= 2 * huge; len += huge / 2 + page()) {
+		struct rf__region region = make_flat(len);
+
+		assert_int_equal((uintptr_t)region.base % huge, 0);
+		assert_int_equal(rf__region_settle(&region, RF__READ_WRITE,
+					 RF_OPTION_HUGE | RF_OPTION_POPULATE, &reason),
+			0);
+		drop(&region);
+	}
 }
 
 static void a_region_takes_two_mappings(void **state)
@@ -259,7 +355,7 @@ static void a_servers_own_region_is_read_by_the_client(void **state)
 
 	(void)state;
 	assert_int_equal(fcntl(client.fd, F_GETFD), FD_CLOEXEC);
-	assert_int_equal(rf__region_verify(client.fd, area(), RF__SEALS_FINAL, &reason), 0);
+	assert_int_equal(rf__region_verify(&client, RF__SEALS_FINAL, &reason), 0);
 	assert_int_equal(rf__region_map(&client, RF__READ_ONLY, &reason), 0);
 	memcpy(server.base + page() + area() - 2, "frame", 6);
 	assert_string_equal((char *)client.base + page() + area() - 2, "frame");
@@ -291,7 +387,7 @@ static int lend_without_proc(void *arg)
 	if (chroot(rf_test_tmpdir()) || chdir("/"))
 		return 1;
 	fd = rf__region_lend(region, RF__READ_ONLY, NULL);
-	if (fd < 0 || rf__region_verify(fd, area(), RF__SEALS_FINAL, NULL))
+	if (fd < 0 || verify(fd, RF__SEALS_FINAL))
 		return 2;
 	return fcntl(fd, F_GETFD) == FD_CLOEXEC && mode_of(fd) == 0400 ? 0 : 3;
 }
@@ -315,7 +411,7 @@ static int live_a_life(void *arg)
 
 	(void)arg;
 	client.area_bytes = area();
-	r = rf__region_create(&server, "test", area(), &reason);
+	r = rf__region_create(&server, "test", RF__RING_SHAPE, area(), &reason);
 	if (r == 0)
 		r = allocate_all(&server);
 	if (r == 0)
@@ -325,13 +421,13 @@ static int live_a_life(void *arg)
 	if (r == 0)
 		r = client.fd = rf__region_lend(&server, RF__READ_WRITE, &reason);
 	if (r >= 0)
-		r = rf__region_verify(client.fd, area(), RF__SEALS_SIZED, &reason);
+		r = rf__region_verify(&client, RF__SEALS_SIZED, &reason);
 	if (r == 0)
 		r = rf__region_map(&client, RF__READ_WRITE, &reason);
 	if (r == 0)
 		r = rf__region_seal(&client, RF__SEALS_FINAL, &reason);
 	if (r == 0)
-		r = rf__region_verify(server.fd, area(), RF__SEALS_FINAL, &reason);
+		r = rf__region_verify(&server, RF__SEALS_FINAL, &reason);
 	drop(&client);
 	drop(&server);
 	return r < 0 ? -r : r;
@@ -377,7 +473,7 @@ static void without_descriptors_nothing_is_made_or_lent(void **state)
 
 	(void)state;
 	close(probe);
-	created = rf__region_create(&other, "test", area(), &reason);
+	created = rf__region_create(&other, "test", RF__RING_SHAPE, area(), &reason);
 	lent = rf__region_lend(&region, RF__READ_ONLY, &reason);
 	rf_test_limit_files(before);
 	assert_int_equal(created, -EMFILE);
@@ -390,6 +486,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(m11_only_powers_of_two_from_a_page_to_the_maximum_are_areas),
+		cmocka_unit_test(m11_only_pages_from_one_to_the_maximum_are_flat_areas),
 		cmocka_unit_test(m12_the_file_size_limit_is_an_error_and_no_signal),
 		cmocka_unit_test(m9_a_region_cannot_be_executed),
 		cmocka_unit_test(m9_a_kernel_without_noexec_seal_will_do),
@@ -400,6 +497,9 @@ int main(void)
 		cmocka_unit_test(a_new_region_is_all_zero),
 		cmocka_unit_test(the_area_is_mapped_twice_in_a_row),
 		cmocka_unit_test(a_region_without_area_is_one_page),
+		cmocka_unit_test(a_flat_region_is_its_area_mapped_once),
+		cmocka_unit_test(the_shapes_are_not_taken_for_each_other),
+		cmocka_unit_test(a_large_flat_region_begins_where_a_huge_page_does),
 		cmocka_unit_test(a_region_takes_two_mappings),
 		cmocka_unit_test(the_mapping_outlives_the_descriptor),
 		cmocka_unit_test(a_child_does_not_inherit_the_mapping),

@@ -130,20 +130,28 @@ static void p1_tail_unaligned_is_refused(void **state)
 		assert_int_equal(borrow_with(0, tail, 0), tail % 8 ? -EPROTO : 1);
 }
 
-static void p1_closed_neither_0_nor_1_is_refused(void **state)
+/* Nothing, the end, and the two reasons for a cut. */
+static const int nothing_left[] = {-EAGAIN, 0, -EPIPE, -EPIPE};
+
+static void p1_closed_that_is_no_known_reason_is_refused(void **state)
 {
 	(void)state;
-	for (unsigned bit = 0; bit < 64; bit++) {
-		uint64_t closed = UINT64_C(1) << bit;
-
-		assert_int_equal(borrow_with(0, 8, closed), bit ? -EPROTO : 1);
-		assert_int_equal(borrow_with(0, 0, closed), bit ? -EPROTO : 0);
-		assert_int_equal(borrow_with(0, 8, closed | 2), -EPROTO);
+	for (uint64_t closed = 0; closed < 4; closed++) {
+		assert_int_equal(borrow_with(0, 8, closed), 1);
+		assert_int_equal(borrow_with(0, 0, closed), nothing_left[closed]);
+		assert_int_equal(ring.rx.closed, closed);
 	}
+	for (unsigned bit = 2; bit < 64; bit++)
+		for (uint64_t low = 0; low < 4; low++) {
+			uint64_t closed = UINT64_C(1) << bit | low;
+
+			assert_int_equal(borrow_with(0, 8, closed), -EPROTO);
+			assert_int_equal(borrow_with(0, 0, closed), -EPROTO);
+		}
 	assert_int_equal(borrow_with(0, 8, UINT64_MAX), -EPROTO);
 	victim_is_rx();
 	ring_init(&ring);
-	set_closed(2);
+	set_closed(4);
 	assert_int_equal(rx_arm(), 1);
 	assert_int_equal(rx_borrow_one(), -EPROTO);
 }
@@ -237,7 +245,7 @@ static void p1_a_breach_in_a_span_lends_nothing(void **state)
 	ring_init(&ring);
 	for (uint32_t i = 0; i < 3; i++)
 		send_one(&ring, 8, i);
-	set_header(32, RF__FDS_FOLLOW);
+	set_header(32, RF__SKIP | RF__FDS_FOLLOW);
 	assert_int_equal(rx_borrow(&first, 1), 1);
 	assert_int_equal(rx_borrow(m, 4), -EPROTO);
 	assert_int_equal(rx_release(first.id), 0);
@@ -371,7 +379,7 @@ int main(void)
 		TEST(p1_tail_beyond_the_head_we_stored_is_refused),
 		TEST(p1_tail_going_back_is_refused),
 		TEST(p1_tail_unaligned_is_refused),
-		TEST(p1_closed_neither_0_nor_1_is_refused),
+		TEST(p1_closed_that_is_no_known_reason_is_refused),
 		TEST(p1_closed_flickering_back_is_not_looked_at_again),
 		TEST(c9_tail_is_loaded_once_at_death),
 		TEST(p1_a_bad_tail_at_death_is_a_breach),

@@ -312,6 +312,59 @@ static void a_span_is_borrowed_as_far_as_there_are_records(void **state)
 	}
 }
 
+/* Descriptors beside the data. */
+
+static void a_marked_record_says_that_descriptors_belong_to_it(void **state)
+{
+	struct rf_buffer b[3];
+	struct rf_message m[3];
+
+	(void)state;
+	assert_int_equal(rf__ring_tx_reserve(&ring.tx, 20, b, 3), 3);
+	assert_int_equal(rf__ring_tx_mark(&ring.tx, b[1].id), 0);
+	for (uint32_t i = 0; i < 3; i++)
+		commit(&ring, &b[i], 20 - i, UINT32_MAX - i);
+	assert_int_equal(rf__ring_tx_mark(&ring.tx, b[1].id), -EINVAL);
+	rf__ring_tx_publish(&ring.tx);
+	assert_int_equal(rf__ring_rx_borrow(&ring.rx, m, 3), 3);
+	for (uint32_t i = 0; i < 3; i++) {
+		assert_int_equal(m[i].n_fds, i == 1 ? UINT32_MAX : 0);
+		assert_int_equal(m[i].tag, UINT32_MAX - i);
+		assert_true(is_filled(m[i].data, 20 - i, UINT32_MAX - i));
+	}
+}
+
+static void a_marked_record_that_is_cancelled_loses_its_mark(void **state)
+{
+	struct rf_buffer older, newest;
+
+	(void)state;
+	older = reserve(&ring, 8);
+	newest = reserve(&ring, 8);
+	assert_int_equal(rf__ring_tx_mark(&ring.tx, older.id), 0);
+	assert_int_equal(rf__ring_tx_mark(&ring.tx, newest.id), 0);
+	assert_int_equal(rf__ring_tx_cancel(&ring.tx, newest.id), 0);
+	assert_int_equal(rf__ring_tx_cancel(&ring.tx, older.id), 0);
+	for (uint32_t i = 0; i < 2 * RF_RESERVED_MAX; i++) {
+		struct rf_message m;
+
+		send_one(&ring, 8, i);
+		m = expect(&ring, 8, i);
+		assert_int_equal(m.n_fds, 0);
+		release(&ring, &m);
+	}
+}
+
+static void a_view_cannot_be_marked(void **state)
+{
+	struct rf_buffer b;
+
+	(void)state;
+	ring.tx.unit = 8;
+	b = reserve(&ring, 8);
+	assert_int_equal(rf__ring_tx_mark(&ring.tx, b.id), -EINVAL);
+}
+
 /* The end. */
 
 static void end_cancels_what_is_open_and_publishes_the_rest(void **state)
@@ -357,6 +410,24 @@ static void end_of_stream_comes_after_the_last_record_and_stays(void **state)
 	rf__ring_rx_finish(&ring.rx);
 	assert_int_equal(borrow_result(&ring), 0);
 	assert_int_equal(rf__ring_rx_arm(&ring.rx), 1);
+}
+
+static void who_is_cut_off_gets_what_was_published_and_is_told_why(void **state)
+{
+	const enum rf__closed reasons[] = {RF__CUT_STALLED, RF__CUT_BUDGET};
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		ring_init(&ring);
+		send_one(&ring, 8, 1);
+		rf__ring_tx_close(&ring.tx, reasons[i]);
+		assert_true(ring.tx.kick_due);
+		receive(&ring, 8, 1);
+		assert_int_equal(borrow_result(&ring), -EPIPE);
+		assert_int_equal(borrow_result(&ring), -EPIPE);
+		assert_int_equal(ring.rx.closed, reasons[i]);
+		assert_int_equal(rf__ring_rx_arm(&ring.rx), 1);
+	}
 }
 
 static void death_without_an_end_is_a_broken_pipe_after_draining(void **state)
@@ -577,9 +648,13 @@ int main(void)
 		TEST(a_cancelled_record_of_the_largest_length_is_passed),
 		TEST(a_span_is_reserved_as_far_as_there_is_room),
 		TEST(a_span_is_borrowed_as_far_as_there_are_records),
+		TEST(a_marked_record_says_that_descriptors_belong_to_it),
+		TEST(a_marked_record_that_is_cancelled_loses_its_mark),
+		TEST(a_view_cannot_be_marked),
 		TEST(end_cancels_what_is_open_and_publishes_the_rest),
 		TEST(ending_with_open_reservations_only_publishes_nothing),
 		TEST(end_of_stream_comes_after_the_last_record_and_stays),
+		TEST(who_is_cut_off_gets_what_was_published_and_is_told_why),
 		TEST(death_without_an_end_is_a_broken_pipe_after_draining),
 		TEST(death_after_the_end_is_an_end_of_stream),
 		TEST(records_are_released_oldest_first_and_once),

@@ -44,7 +44,7 @@ static void options_of_a_type_make_sense_or_are_refused(void **state)
 		uint64_t element_bytes;
 		const char *type, *reason;
 	} bad[] = {
-		{4, 0, NULL, "kind 4 is unknown"},
+		{5, 0, NULL, "kind 5 is unknown"},
 		{0, 8, NULL, "are for RF_ELEMENTS"},
 		{RF_BYTES, 0, "x", "are for RF_ELEMENTS"},
 		{RF_STREAM, 1, NULL, "are for RF_ELEMENTS"},

@@ -55,7 +55,7 @@ static void hello_is_checked(void **state)
 		{RF__WIRE_HELLO, AT_LENGTH, 4, UINT32_MAX, -EBADMSG, "wrong length"},
 		{RF__WIRE_HELLO, HELLO_DIRECTION, 4, 4, -EBADMSG, "HELLO is malformed"},
 		{RF__WIRE_HELLO, HELLO_DIRECTION, 4, UINT32_MAX, -EBADMSG, "HELLO is malformed"},
-		{RF__WIRE_HELLO, HELLO_KIND, 4, 4, -ENOTSUP, "kind 4"},
+		{RF__WIRE_HELLO, HELLO_KIND, 4, 5, -ENOTSUP, "kind 5"},
 		{RF__WIRE_HELLO, HELLO_KIND, 4, UINT32_MAX, -ENOTSUP, "kind 4294967295"},
 		{RF__WIRE_HELLO, HELLO_KIND, 4, RF_STREAM, -ENOTSUP, "client stream, server bytes"},
 		{RF__WIRE_HELLO, HELLO_KIND, 4, RF_ELEMENTS, -ENOTSUP, "elements of type"},
@@ -65,7 +65,7 @@ static void hello_is_checked(void **state)
 		{RF__WIRE_HELLO, HELLO_PAGE, 4, 0, -ENOTSUP, "pages differ"},
 		{RF__WIRE_HELLO, HELLO_ELEMENT, 4, 8, -ENOTSUP, "bytes of type \"\" and 8"},
 		{RF__WIRE_HELLO, HELLO_NAME, 8, 'x', -ENOTSUP, "bytes of type \"x\""},
-		{RF__WIRE_HELLO, HELLO_RESERVED - 1, 1, 'x', -EBADMSG, "HELLO is malformed"},
+		{RF__WIRE_HELLO, HELLO_NAME + 63, 1, 'x', -EBADMSG, "HELLO is malformed"},
 		{RF__WIRE_HELLO, HELLO_RESERVED, 1, 1, -EBADMSG, "HELLO is malformed"},
 		{RF__WIRE_HELLO, HELLO_BYTES - 1, 1, 0x80, -EBADMSG, "HELLO is malformed"},
 	};

@@ -104,12 +104,45 @@ static void mutate(struct packet *packet, const void *arg)
 		mutate_once(packet);
 }
 
+static void random_slots(struct rf__wish *wish)
+{
+	static const uint32_t kinds[] = {0, RF_BYTES, RF_SLOTS, RF_SLOTS, RF_SLOTS};
+	static const uint64_t lengths[] = {0, 0, 1, 100, 4096, 1 * MIB};
+
+	wish->kind = kinds[random_below(LEN(kinds))];
+	wish->slots = random_below(2) ? 2 + (uint32_t)random_below(40) : 0;
+	wish->slot_bytes = lengths[random_below(LEN(lengths))];
+	wish->slot_align = random_below(2) ? 64u << random_below(7) : 0;
+	wish->hold = random_below(4) ? 0 : 1 + (uint32_t)random_below(8);
+	wish->fds.kinds = random_below(2) ? (uint32_t)random_below(256) : 0;
+	wish->fds.max = wish->fds.kinds ? (uint32_t)random_below(RF_FDS_MAX + 1) : 0;
+	wish->fds.per_second = wish->fds.max ? (uint32_t)random_below(3) : 0;
+}
+
+/* What makes it a publisher, and who subscribes. */
+static void random_publisher(struct rf__wish *client, struct rf__wish *server)
+{
+	client->lag = (uint32_t)random_below(RF_LAG_DISCONNECT + 1);
+	client->start = (uint32_t)random_below(2);
+	client->stall_ns = random_below(3);
+	server->publishes = true;
+	server->direction = RF_SEND;
+	server->kind = RF_SLOTS;
+	server->slots = 32;
+	server->slot_bytes = 64 * KIB;
+	server->slot_align = 4096;
+	server->hold = 4;
+	server->max_ring_bytes = 64 * MIB;
+	server->lag = (uint32_t)random_below(RF_LAG_DISCONNECT + 1);
+}
+
 static struct rf__wish random_wish(void)
 {
 	static const uint64_t rings[] = {0, 0, 1, 8192, 100000, 4 * MIB};
 	static const uint64_t maxima[] = {PAGE, 64 * KIB, 64 * MIB, 64 * MIB, UINT64_MAX};
 	struct rf__wish wish = any_wish();
 
+	random_slots(&wish);
 	wish.ring_bytes = rings[random_below(LEN(rings))];
 	wish.max_ring_bytes = maxima[random_below(LEN(maxima))];
 	wish.direction = (uint32_t)random_below(4);
@@ -128,6 +161,8 @@ static void mutated_messages_never_lead_outside_the_wish(void **state)
 		struct rf__wish client = random_wish(), server = random_wish();
 		struct pair pair;
 
+		if (random_below(3) == 0)
+			random_publisher(&client, &server);
 		pair_init(&pair, &client, &server);
 		pair.target = 1 + (uint32_t)random_below(RF__WIRE_REFUSE);
 		pair.spoil = mutate;

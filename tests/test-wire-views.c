@@ -63,7 +63,7 @@ static const struct {
 		"types differ: client sample, 24 bytes, server pixel, 24 bytes"},
 	{{RF_ELEMENTS, 24, "sample"}, {RF_ELEMENTS, 24, "sample2"}, NONE, "server sample2, 24"},
 	{{RF_ELEMENTS, 24, "Sample"}, {RF_ELEMENTS, 24, "sample"}, NONE, "client Sample, 24"},
-	{{4, 0, NULL}, NONE, NONE, "the client wants kind 4, the server has none"},
+	{{5, 0, NULL}, NONE, NONE, "the client wants kind 5, the server has none"},
 	{{UINT32_MAX, 0, NULL}, BYTES, NONE, "the client wants kind 4294967295"},
 	{{RF_ELEMENTS, 0, "x"}, NONE, NONE, "the client wants elements of type \"x\" and 0 bytes"},
 	{{RF_ELEMENTS, (1 << 20) + 1, "x"}, NONE, NONE, "and 1048577 bytes"},
@@ -189,7 +189,7 @@ static void hostile_welcome_with_another_type_is_refused(void **state)
 		{STREAM, WELCOME_ELEMENT, 4, 1, "type of elements"},
 		{STREAM, WELCOME_KIND, 4, RF_ELEMENTS, "wants: kind"},
 		{NONE, WELCOME_KIND, 4, 0, "wants: kind"},
-		{NONE, WELCOME_KIND, 4, 4, "wants: kind"},
+		{NONE, WELCOME_KIND, 4, 5, "wants: kind"},
 		{NONE, WELCOME_KIND, 4, RF_ELEMENTS, "type of elements"},
 		{NONE, WELCOME_ELEMENT, 4, 8, "type of elements"},
 	};

@@ -189,6 +189,12 @@ static void descriptors_are_what_terms_imply(void **state)
 	assert_int_equal(rf__terms_fds(&terms), 8);
 	terms.area_bytes[RF__UP] = 0;
 	assert_int_equal(rf__terms_fds(&terms), 4);
+	terms.kind = RF_SLOTS;
+	assert_int_equal(rf__terms_fds(&terms), 5);
+	terms.area_bytes[RF__UP] = PAGE;
+	assert_int_equal(rf__terms_fds(&terms), 10);
+	terms.doorbell = RF_DOORBELL_SOCKET;
+	assert_int_equal(rf__terms_fds(&terms), 6);
 }
 
 static void wanted_features_may_be_unknown(void **state)
@@ -243,7 +249,9 @@ static void numbers_are_little_endian_at_fixed_places(void **state)
 {
 	struct rf__wish wish = {UINT64_C(0x0102030405060708), UINT64_C(0x1112131415161718),
 		UINT64_C(0x2122232425262728), UINT64_C(0x3132333435363738), 0x41424344, 0x51525354,
-		0x61626364, 0x71727374, true, 0x81828384, "a type"};
+		0x61626364, 0x71727374, true, 0x81828384, "a type", 0x91929394, 0xa1a2a3a4,
+		UINT64_C(0xb1b2b3b4b5b6b7b8), 0xc1c2c3c4, 0xd1d2d3d4, 0xe1e2e3e4,
+		UINT64_C(0xf1f2f3f4f5f6f7f8), true, {0x15161718, 0x25262728, 0x35363738}};
 	static const unsigned char header[] = {'R', 'F', 'r', 't', 1, 0, 1, 0, HELLO_BYTES - HEADER,
 		0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0x18};
 	struct packet expected = {.len = HELLO_BYTES}, packet;
@@ -263,6 +271,16 @@ static void numbers_are_little_endian_at_fixed_places(void **state)
 	set_number(&expected, HELLO_PAGE, 4, wish.page_bytes);
 	set_number(&expected, HELLO_ELEMENT, 4, wish.element_bytes);
 	memcpy(expected.bytes + HELLO_NAME, "a type", 6);
+	set_number(&expected, HELLO_SLOT_BYTES, 8, wish.slot_bytes);
+	set_number(&expected, HELLO_SLOTS, 4, wish.slots);
+	set_number(&expected, HELLO_ALIGN, 4, wish.slot_align);
+	set_number(&expected, HELLO_HOLD, 4, wish.hold);
+	set_number(&expected, HELLO_LAG, 4, wish.lag);
+	set_number(&expected, HELLO_START, 4, wish.start);
+	set_number(&expected, HELLO_STALL, 8, wish.stall_ns);
+	set_number(&expected, HELLO_FD_KINDS, 4, wish.fds.kinds);
+	set_number(&expected, HELLO_FD_MAX, 4, wish.fds.max);
+	set_number(&expected, HELLO_FD_RATE, 4, wish.fds.per_second);
 	memcpy(expected.bytes, header, sizeof(header));
 	assert_int_equal(packet.len, expected.len);
 	assert_memory_equal(packet.bytes, expected.bytes, sizeof(packet.bytes));

@@ -38,8 +38,18 @@ enum {
 	HELLO_PAGE = 60,
 	HELLO_ELEMENT = 64,
 	HELLO_NAME = 68,
-	HELLO_RESERVED = 132,
-	HELLO_BYTES = 148,
+	HELLO_SLOT_BYTES = 132,
+	HELLO_SLOTS = 140,
+	HELLO_ALIGN = 144,
+	HELLO_HOLD = 148,
+	HELLO_LAG = 152,
+	HELLO_START = 156,
+	HELLO_STALL = 160,
+	HELLO_FD_KINDS = 168,
+	HELLO_FD_MAX = 172,
+	HELLO_FD_RATE = 176,
+	HELLO_RESERVED = 180,
+	HELLO_BYTES = 196,
 	WELCOME_FEATURES = 12,
 	WELCOME_UP = 20,
 	WELCOME_DOWN = 28,
@@ -51,8 +61,21 @@ enum {
 	WELCOME_FDS = 56,
 	WELCOME_ELEMENT = 60,
 	WELCOME_NAME = 64,
-	WELCOME_RESERVED = 128,
-	WELCOME_BYTES = 144,
+	WELCOME_SLOT_BYTES = 128,
+	WELCOME_SLOTS = 136,
+	WELCOME_ALIGN = 140,
+	WELCOME_HOLD = 144,
+	WELCOME_LAG = 148,
+	WELCOME_START = 152,
+	WELCOME_STALL = 156,
+	WELCOME_UP_KINDS = 164,
+	WELCOME_UP_MAX = 168,
+	WELCOME_UP_RATE = 172,
+	WELCOME_DOWN_KINDS = 176,
+	WELCOME_DOWN_MAX = 180,
+	WELCOME_DOWN_RATE = 184,
+	WELCOME_RESERVED = 188,
+	WELCOME_BYTES = 204,
 	REFUSE_CODE = 12,
 	REFUSE_RESERVED = 16,
 	REFUSE_TEXT = 20,
@@ -201,6 +224,63 @@ static inline bool size_within(const struct rf__wish *wish, uint64_t size)
 	       size <= wish->max_ring_bytes;
 }
 
+static inline void assert_slots_within(const struct rf__wish *wish, const struct rf__terms *terms)
+{
+	uint64_t file = rf__terms_slots_bytes(terms);
+	uint64_t used = terms->slots * (rf__terms_stride(terms) + 32);
+
+	assert_in_range(terms->slots, 2, RF_SLOTS_MAX);
+	assert_true(terms->slots >= wish->slots && terms->slot_bytes >= wish->slot_bytes);
+	assert_in_range(terms->slot_bytes, 1, UINT64_C(1) << 30);
+	assert_true(rf__is_power_of_two(terms->slot_align));
+	assert_in_range(
+		terms->slot_align, wish->slot_align > 64 ? wish->slot_align : 64, wish->page_bytes);
+	assert_true(file % wish->page_bytes == 0);
+	assert_true(rf__terms_payload_bytes(terms) <= wish->max_ring_bytes);
+	assert_true(rf__terms_stride(terms) % terms->slot_align == 0);
+	assert_true(rf__terms_stride(terms) >= terms->slot_bytes);
+	assert_true(file >= used && file - used < wish->page_bytes);
+	assert_in_range(terms->hold, 1, terms->slots);
+	for (enum rf__way way = RF__UP; way < RF__WAYS; way++) {
+		uint64_t area = terms->area_bytes[way];
+
+		if (!area)
+			continue;
+		assert_true(rf__is_power_of_two(area) && area >= wish->page_bytes);
+		assert_true(area >= terms->hold * UINT64_C(16));
+		assert_true(area == wish->page_bytes || area / 2 < terms->hold * UINT64_C(16));
+		assert_int_equal(rf__terms_returns_bytes(terms, way),
+			area / 2 > wish->page_bytes ? area / 2 : wish->page_bytes);
+	}
+}
+
+static inline void assert_lag_within(const struct rf__wish *wish, const struct rf__terms *terms)
+{
+	assert_in_range(terms->lag, 0, RF_LAG_DISCONNECT);
+	assert_in_range(terms->start, 0, RF_START_OLDEST);
+	assert_true((terms->lag == RF_LAG_DISCONNECT) == (terms->stall_ns > 0));
+	assert_true(!terms->lag || (terms->kind == RF_SLOTS && !terms->area_bytes[RF__UP]));
+	assert_true(terms->lag || !terms->start);
+	assert_true(!terms->stall_ns || !wish->stall_ns || terms->stall_ns <= wish->stall_ns);
+}
+
+static inline void assert_fds_within(
+	const struct rf__wish *wish, const struct rf__terms *terms, enum rf__way way, bool ours)
+{
+	const struct rf__fd_terms *fds = &terms->fds[way];
+
+	assert_true(!fds->kinds == !fds->max);
+	assert_true(fds->kinds || !fds->per_second);
+	assert_true(!(fds->kinds & ~255u) && fds->max <= RF_FDS_MAX);
+	assert_true(!fds->kinds || terms->area_bytes[way]);
+	assert_true(!fds->kinds || terms->kind == RF_BYTES || terms->kind == RF_SLOTS);
+	if (ours && fds->kinds) {
+		assert_true(!(fds->kinds & ~wish->fds.kinds) && fds->max <= wish->fds.max);
+		assert_true(!wish->fds.per_second ||
+			    (fds->per_second && fds->per_second <= wish->fds.per_second));
+	}
+}
+
 static inline void assert_terms_within(const struct rf__wire *wire)
 {
 	const struct rf__terms *terms = &wire->terms;
@@ -211,9 +291,17 @@ static inline void assert_terms_within(const struct rf__wire *wire)
 		(terms->area_bytes[RF__UP] ? up : 0) | (terms->area_bytes[RF__DOWN] ? down : 0);
 
 	assert_true(direction && (!wish->direction || wish->direction == direction));
-	for (int way = 0; way < RF__WAYS; way++)
+	for (int way = 0; way < RF__WAYS && terms->kind != RF_SLOTS; way++)
 		assert_true(!terms->area_bytes[way] || size_within(wish, terms->area_bytes[way]));
-	assert_in_range(terms->kind, RF_BYTES, RF_STREAM);
+	assert_in_range(terms->kind, RF_BYTES, RF_SLOTS);
+	assert_int_equal(terms->page_bytes, wish->page_bytes);
+	if (terms->kind == RF_SLOTS)
+		assert_slots_within(wish, terms);
+	else
+		assert_true(!terms->slots && !terms->slot_bytes && !terms->hold);
+	assert_lag_within(wish, terms);
+	assert_fds_within(wish, terms, RF__UP, wire->server);
+	assert_fds_within(wish, terms, RF__DOWN, !wire->server);
 	assert_true(!wish->kind || terms->kind == wish->kind);
 	assert_true((terms->kind == RF_ELEMENTS) == rf__is_type_name(terms->type));
 	assert_true((terms->kind == RF_ELEMENTS) == (terms->element_bytes > 0));
@@ -267,6 +355,15 @@ static inline void assert_same_terms(const struct pair *pair)
 	assert_int_equal(a->kind, b->kind);
 	assert_int_equal(a->element_bytes, b->element_bytes);
 	assert_string_equal(a->type, b->type);
+	assert_int_equal(a->page_bytes, b->page_bytes);
+	assert_int_equal(a->slots, b->slots);
+	assert_int_equal(a->slot_bytes, b->slot_bytes);
+	assert_int_equal(a->slot_align, b->slot_align);
+	assert_int_equal(a->hold, b->hold);
+	assert_int_equal(a->lag, b->lag);
+	assert_int_equal(a->start, b->start);
+	assert_int_equal(a->stall_ns, b->stall_ns);
+	assert_memory_equal(a->fds, b->fds, sizeof(a->fds));
 	assert_int_equal(a->doorbell, b->doorbell);
 	assert_int_equal(a->listened, b->listened);
 }

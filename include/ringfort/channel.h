@@ -99,7 +99,13 @@ struct rf_half_stats {
 	 * own event loop stand with the receiving half, where there is one. */
 	uint64_t storms;
 	uint64_t rescued; /* times a timer found what no kick had told; 0 with an honest peer */
-	uint64_t reserved[5];
+	uint64_t missed;  /* messages of a publisher that were not delivered */
+	uint64_t fds;     /* descriptors sent or received beside the data */
+	uint64_t slots;   /* what was agreed on: how many there are; 0: no slots */
+	uint64_t slot_bytes;
+	uint64_t hold; /* how many the receiver may have at a time */
+	uint64_t held; /* how many it has now, as far as this end knows */
+	uint64_t reserved[4];
 };
 
 struct rf_stats {

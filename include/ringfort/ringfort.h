@@ -3,9 +3,11 @@
 #ifndef RINGFORT_RINGFORT_H
 #define RINGFORT_RINGFORT_H
 
+#include <ringfort/blob.h>
 #include <ringfort/channel.h>
 #include <ringfort/listener.h>
 #include <ringfort/options.h>
+#include <ringfort/publisher.h>
 #include <ringfort/rx.h>
 #include <ringfort/tx.h>
 #include <ringfort/typed.h>

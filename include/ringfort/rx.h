@@ -27,8 +27,9 @@ struct rf_rx;
 RF_EXPORT int rf_rx_borrow(
 	struct rf_rx *rx, uint64_t deadline_ns, struct rf_message *ret_messages, unsigned max);
 
-/* Gives n borrowed records back, oldest first, in the order they were borrowed. The only call of
- * this half that is valid after rf_channel_close(). 0; -EINVAL: not the oldest ones, those
+/* Gives n borrowed records back, oldest first, in the order they were borrowed; slots in any order.
+ * Closes descriptors that came with them and were not taken. The only call of this half that is valid
+ * after rf_channel_close(). 0; -EINVAL: not the oldest ones, or slots that are not borrowed: those
  * before the first such are released; -EBADF. */
 RF_EXPORT int rf_rx_release(struct rf_rx *rx, const struct rf_message *messages, unsigned n);
 
@@ -37,11 +38,20 @@ RF_EXPORT int rf_rx_release(struct rf_rx *rx, const struct rf_message *messages,
  * rest stays.
  * 1; 0: end of stream; -EMSGSIZE: longer than size, the record stays the oldest (rf_rx_borrow()
  * tells its length);
- * -EINVAL: also while records are borrowed; other errors as rf_rx_borrow(). */
+ * -EINVAL: also while records are borrowed (slots may be); other errors as rf_rx_borrow(). */
 RF_EXPORT int rf_rx_copy(struct rf_rx *rx, uint64_t deadline_ns, void *buffer, size_t size,
 	struct rf_message *ret_message);
 
-/* The size of an element in bytes; 1: a stream; 0: records, or rx is NULL. Any thread. */
+/* Takes the descriptors that came with a borrowed message, all of them, in their order: ret_fds has
+ * room for max. They are the caller's then, CLOEXEC. Their kinds were agreed on; nothing else about
+ * them is known, and with a stranger's even looking can hang (ringfort-security(7)); a blob is opened
+ * with rf_blob_open().
+ * How many; 0: there are none, or they were taken; -EMSGSIZE: more than max, all stay; -EINVAL: not a
+ * borrowed message; -EBADF. */
+RF_EXPORT int rf_rx_take_fds(
+	struct rf_rx *rx, const struct rf_message *message, int *ret_fds, unsigned max);
+
+/* The size of an element in bytes; 1: a stream; 0: records, slots, or rx is NULL. Any thread. */
 RF_EXPORT size_t rf_rx_element_bytes(const struct rf_rx *rx);
 
 #ifdef __cplusplus

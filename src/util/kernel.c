@@ -15,6 +15,7 @@ static const char *const names[] = {
 	[RF__KERNEL_PIDFD] = "pidfd",
 	[RF__KERNEL_POPULATE] = "populate",
 	[RF__KERNEL_COLLAPSE] = "collapse",
+	[RF__KERNEL_BLOB_SHARED] = "blobshared",
 };
 
 bool rf__kernel_has(enum rf__kernel_feature feature)
