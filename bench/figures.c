@@ -6,11 +6,7 @@
 
 static const char *const mode_names[] = {"each", "span", "copied"};
 static const char *const placement_names[] = {"near", "far"};
-
-static const char *way_name(enum way way)
-{
-	return way == RING ? transport_ring.name : transport_socket.name;
-}
+static const char *const way_names[] = {"ringfort", "slots", "unix-stream"};
 
 static int compare(const void *a, const void *b)
 {
@@ -39,25 +35,25 @@ static double median(const struct samples *samples)
 	return (samples->per_s[(n - 1) / 2] + samples->per_s[n / 2]) / 2;
 }
 
-/* The socket's figure to compare with: a copied message is one per write(2), too. */
-static const struct samples *rival(
-	const struct figure *figures, unsigned n, const struct figure *of, enum placement at)
+/* The figure of another way to compare with: a copied message is one per write(2), too. */
+static const struct samples *rival(const struct figure *figures, unsigned n,
+	const struct figure *of, enum way way, enum placement at)
 {
-	enum mode mode = of->mode == COPIED ? EACH : of->mode;
+	enum mode mode = of->mode == COPIED && way == SOCKET ? EACH : of->mode;
 
 	for (unsigned i = 0; i < n; i++)
-		if (figures[i].way == SOCKET && figures[i].mode == mode &&
-			figures[i].size == of->size)
+		if (figures[i].way == way && figures[i].mode == mode && figures[i].size == of->size)
 			return &figures[i].samples[at];
 	return NULL;
 }
 
-static void print_ratio(const struct samples *ours, const struct samples *theirs)
+static void print_ratio(const struct samples *ours, const struct samples *theirs, int digits)
 {
+	char text[16] = "-";
+
 	if (theirs && theirs != ours && is_enough(ours) && is_enough(theirs))
-		printf(" %8.1f\n", median(ours) / median(theirs));
-	else
-		printf(" %8s\n", "-");
+		snprintf(text, sizeof(text), "%.*f", digits, median(ours) / median(theirs));
+	printf(" %8s", text);
 }
 
 static void print_row(
@@ -65,14 +61,16 @@ static void print_row(
 {
 	const struct samples *samples = &row->samples[at];
 
-	printf("%-4s %8zu  %-11s %-6s %6u", placement_names[at], row->size, way_name(row->way),
+	printf("%-4s %8zu  %-11s %-6s %6u", placement_names[at], row->size, way_names[row->way],
 		mode_names[row->mode], samples->n);
 	if (is_enough(samples))
 		printf(" %13.0f %13.0f %13.0f %10.3f", median(samples), samples->per_s[0],
 			samples->per_s[samples->n - 1], median(samples) * (double)row->size / 1e9);
 	else
 		printf(" %13s %13s %13s %10s", "-", "-", "-", "-");
-	print_ratio(samples, rival(figures, n, row, at));
+	print_ratio(samples, rival(figures, n, row, SOCKET, at), 1);
+	print_ratio(samples, row->way == SLOTS ? rival(figures, n, row, RING, at) : NULL, 2);
+	puts("");
 }
 
 static bool is_met(const struct figure *figures, unsigned n, enum placement at)
@@ -85,8 +83,8 @@ static bool is_met(const struct figure *figures, unsigned n, enum placement at)
 
 void figures_print(const struct figure *figures, unsigned n)
 {
-	printf("%-4s %8s  %-11s %-6s %6s %13s %13s %13s %10s %8s\n", "at", "bytes", "transport",
-		"mode", "rounds", "messages/s", "min", "max", "GB/s", "x socket");
+	printf("%-4s %8s  %-11s %-6s %6s %13s %13s %13s %10s %8s %8s\n", "at", "bytes", "transport",
+		"mode", "rounds", "messages/s", "min", "max", "GB/s", "x socket", "x ring");
 	for (int at = 0; at < PLACEMENTS; at++)
 		for (unsigned i = 0; i < n && is_met(figures, n, (enum placement)at); i++)
 			print_row(figures, n, &figures[i], (enum placement)at);
@@ -107,7 +105,7 @@ static void print_object(const struct figure *row, enum placement at)
 	double per_s = known ? median(samples) : 0;
 
 	printf("{\"test\": \"throughput\", \"transport\": \"%s\", \"mode\": \"%s\", ",
-		way_name(row->way), mode_names[row->mode]);
+		way_names[row->way], mode_names[row->mode]);
 	printf("\"size_bytes\": %zu, \"state\": \"%s\", \"rounds\": %u, ", row->size,
 		placement_names[at], samples->n);
 	print_number("msgs_per_s", per_s, known, ", ");

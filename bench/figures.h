@@ -8,7 +8,8 @@
 
 #include <stdbool.h>
 
-enum way { RING, SOCKET, WAYS };
+/* RING and SLOTS are one transport over two kinds of channels. */
+enum way { RING, SLOTS, SOCKET, WAYS };
 
 /* Fewer samples than this are no figure. */
 #define ROUNDS_LEAST 3

@@ -106,7 +106,7 @@ static void look_after(const struct pinned *pinned)
 {
 	if (waitpid(pinned->producer, NULL, WNOHANG) == 0)
 		return;
-	fputs("throughput: the producer has gone\n", stderr);
+	fputs("the producer has gone\n", stderr);
 	exit(1);
 }
 

@@ -11,32 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char help[] =
-	"Usage: throughput [OPTION]...\n"
-	"Messages and bytes per second between two pinned processes: ringfort beside a unix\n"
-	"stream socket, in alternation. The producer writes every byte, the consumer reads every\n"
-	"byte. Samples are told apart by whether the two processors share a cache (near) or not\n"
-	"(far); those during which that changed, or others had the processors, are dropped.\n"
-	"\n"
-	"      --cpus A,B        the producer's and the consumer's processor [0,1]\n"
-	"      --sizes N,...     bytes of a message, multiples of 8 [64,1024,65536,3145728]\n"
-	"      --rounds N        samples of each row, 1 to 1000 [15]\n"
-	"      --sample MS       how long a sample takes about, 1 to 10000 ms [100]\n"
-	"      --limit SECONDS   no round begins later than this, 1 to 3600 [75]\n"
-	"      --doorbell KIND   auto, eventfd or socket [auto]\n"
-	"      --wait HOW        adaptive, spin or sleep [adaptive]\n"
-	"      --json            one object per line\n"
-	"      --help            show this and end\n"
-	"      --version         show the version and end\n"
-	"\n"
-	"Modes: each (one message per publish or write), span (64 at once, up to 4096 bytes\n"
-	"each), copied (as each, from and into memory of the application). The last column "
-	"compares\n"
-	"with the socket in the same placement and mode; copied with each. A row with fewer than "
-	"3\n"
-	"samples has dashes.\n"
-	"\n"
-	"Exit status: 0: done; 1: the system or the peer failed; 2: wrong usage.\n";
+static const struct program *program;
 
 enum {
 	SET_CPUS = 1,
@@ -69,11 +44,11 @@ __attribute__((format(printf, 1, 2), noreturn)) static void wrong(const char *fo
 {
 	va_list args;
 
-	fputs("throughput: ", stderr);
+	fprintf(stderr, "%s: ", program->name);
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);
-	fputs("\nTry 'throughput --help'.\n", stderr);
+	fprintf(stderr, "\nTry '%s --help'.\n", program->name);
 	exit(2);
 }
 
@@ -161,29 +136,22 @@ static void read_option(struct settings *settings, int option)
 		settings->json = true;
 		return;
 	case SET_HELP:
-		fputs(help, stdout);
+		fputs(program->help, stdout);
 		exit(0);
 	case SET_VERSION:
-		printf("throughput (ringfort) %s\n", rf_version());
+		printf("%s (ringfort) %s\n", program->name, rf_version());
 		exit(0);
 	default:
-		fputs("Try 'throughput --help'.\n", stderr);
+		fprintf(stderr, "Try '%s --help'.\n", program->name);
 		exit(2);
 	}
 }
 
-void settings_read(struct settings *settings, int argc, char **argv)
+void settings_read(struct settings *settings, const struct program *whose, int argc, char **argv)
 {
 	int option;
 
-	*settings = (struct settings){
-		.cpus = {0, 1},
-		.sizes = {64, 1024, 65536, 3 << 20},
-		.n_sizes = 4,
-		.rounds = 15,
-		.sample_ms = 100,
-		.limit_s = 75,
-	};
+	program = whose;
 	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0)
 		read_option(settings, option);
 	if (optind != argc)

@@ -21,7 +21,13 @@ struct settings {
 	bool json;
 };
 
-/* Ends the program after --help and --version, and with status 2 after what is wrong. */
-void settings_read(struct settings *settings, int argc, char **argv);
+/* Whose command line it is, for messages, and what --help prints. */
+struct program {
+	const char *name, *help;
+};
+
+/* *settings holds the defaults. Ends the program after --help and --version, and with status 2
+ * after what is wrong. */
+void settings_read(struct settings *settings, const struct program *program, int argc, char **argv);
 
 #endif

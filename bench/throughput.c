@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages and bytes per second, ringfort beside a unix stream socket: two pinned processes, rounds
- * in which every row has one sample, and a look at where the processors are before and after it. */
+/* Messages and bytes per second, the rings and slots of ringfort beside a unix stream socket:
+ * two pinned processes, rounds in which every row has one sample, and a look at where the
+ * processors are before and after it. */
 #include "figures.h"
 #include "payload.h"
 #include "pinned.h"
@@ -20,9 +21,46 @@
 #define SPAN_SIZE_MOST 4096
 #define SEC            1000000000
 
-static const struct transport *const transports[WAYS] = {&transport_ring, &transport_socket};
+/* As many slots as fill as much memory as the ring has, within these bounds. */
+#define SLOTS_LEAST 8
+#define SLOTS_MOST  RF_SLOTS_MAX
+
+static const struct transport *const transports[WAYS] = {
+	&transport_ring, &transport_ring, &transport_socket};
 
 _Static_assert(sizeof(struct job) <= PINNED_SHARED_BYTES, "a job does not fit");
+
+static const char help[] =
+	"Usage: throughput [OPTION]...\n"
+	"Messages and bytes per second between two pinned processes: the rings and slots of "
+	"ringfort\n"
+	"beside a unix stream socket, in alternation. The producer writes every byte, the consumer "
+	"reads every\n"
+	"byte. Samples are told apart by whether the two processors share a cache (near) or not\n"
+	"(far); those during which that changed, or others had the processors, are dropped.\n"
+	"\n"
+	"      --cpus A,B        the producer's and the consumer's processor [0,1]\n"
+	"      --sizes N,...     bytes of a message, multiples of 8 [64,1024,65536,3145728]\n"
+	"      --rounds N        samples of each row, 1 to 1000 [15]\n"
+	"      --sample MS       how long a sample takes about, 1 to 10000 ms [100]\n"
+	"      --limit SECONDS   no round begins later than this, 1 to 3600 [75]\n"
+	"      --doorbell KIND   auto, eventfd or socket [auto]\n"
+	"      --wait HOW        adaptive, spin or sleep [adaptive]\n"
+	"      --json            one object per line\n"
+	"      --help            show this and end\n"
+	"      --version         show the version and end\n"
+	"\n"
+	"Modes: each (one message per publish or write), span (64 at once, up to 4096 bytes\n"
+	"each), copied (as each, from and into memory of the application). Slots are as large as "
+	"the\n"
+	"messages, as many as make 8 MiB, 8 to 65536, and given back in order. The last columns "
+	"compare\n"
+	"with the socket and, of slots, with the ring in the same placement and mode; copied with\n"
+	"each. A row with fewer than 3 samples has dashes.\n"
+	"\n"
+	"Exit status: 0: done; 1: the system or the peer failed; 2: wrong usage.\n";
+
+static const struct program program = {"throughput", help};
 
 struct bench {
 	struct settings settings;
@@ -31,6 +69,8 @@ struct bench {
 	struct pinned pinned;
 	struct job *job; /* the one under way; the producer sees it */
 	struct end end;
+	struct rf_channel *ring;
+	struct rf_channel *slots[SIZES_MOST]; /* for messages of each size */
 	char dir[32], path[64];
 };
 
@@ -67,12 +107,14 @@ static void add_rows(struct bench *bench)
 	bench->figures = allocate((size_t)settings->n_sizes * MODES * WAYS, sizeof(struct figure));
 	for (unsigned i = 0; i < settings->n_sizes; i++) {
 		add(bench, settings->sizes[i], EACH, RING);
+		add(bench, settings->sizes[i], EACH, SLOTS);
 		add(bench, settings->sizes[i], EACH, SOCKET);
 		add(bench, settings->sizes[i], COPIED, RING);
 		if (settings->sizes[i] > SPAN_SIZE_MOST)
 			continue;
 		add(bench, settings->sizes[i], SPAN, SOCKET);
 		add(bench, settings->sizes[i], SPAN, RING);
+		add(bench, settings->sizes[i], SPAN, SLOTS);
 	}
 }
 
@@ -86,10 +128,24 @@ static void widen(int fd)
 	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
 }
 
+static struct rf_channel *channel_for(const struct bench *bench, const struct figure *figure)
+{
+	unsigned i = 0;
+
+	if (figure->way != SLOTS)
+		return bench->ring;
+	while (bench->settings.sizes[i] != figure->size)
+		i++;
+	return bench->slots[i];
+}
+
 static void carry_out(uint64_t row, void *context)
 {
 	struct bench *bench = context;
-	int r = transports[bench->figures[row].way]->send(&bench->end, bench->job);
+	int r;
+
+	bench->end.channel = channel_for(bench, &bench->figures[row]);
+	r = transports[bench->figures[row].way]->send(&bench->end, bench->job);
 
 	if (r < 0)
 		fail("the producer", r, "");
@@ -103,17 +159,51 @@ static void pin(const struct bench *bench, int which)
 		fail("--cpus", r, "");
 }
 
-static void produce(struct bench *bench, const struct rf_options *options)
+static uint64_t slots_for(size_t size)
 {
+	uint64_t slots = RING_BYTES / ((size + 63) & ~(size_t)63);
+
+	if (slots < SLOTS_LEAST)
+		return SLOTS_LEAST;
+	return slots < SLOTS_MOST ? slots : SLOTS_MOST;
+}
+
+static struct rf_channel *connect_one(const struct bench *bench, size_t slot_bytes)
+{
+	struct rf_options options;
+	struct rf_channel *channel;
 	int r;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	pin(bench, 0);
-	r = rf_connect(bench->path, options, pinned_now() + 5 * (uint64_t)SEC, &bench->end.channel);
+	rf_options_init(&options);
+	options.direction = RF_SEND;
+	options.doorbell = bench->settings.doorbell;
+	options.wait = bench->settings.wait;
+	options.kind = slot_bytes ? RF_SLOTS : RF_BYTES;
+	options.ring_bytes = slot_bytes ? 0 : RING_BYTES;
+	options.slot_bytes = slot_bytes;
+	options.slots = slot_bytes ? (uint32_t)slots_for(slot_bytes) : 0;
+	r = rf_connect(bench->path, &options, pinned_now() + 5 * (uint64_t)SEC, &channel);
 	if (r < 0)
 		fail("connect", r, rf_reason());
+	return channel;
+}
+
+static void close_all(struct bench *bench)
+{
+	for (unsigned i = 0; i < bench->settings.n_sizes; i++)
+		rf_channel_close(bench->slots[i]);
+	rf_channel_close(bench->ring);
+}
+
+static void produce(struct bench *bench)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	pin(bench, 0);
+	bench->ring = connect_one(bench, 0);
+	for (unsigned i = 0; i < bench->settings.n_sizes; i++)
+		bench->slots[i] = connect_one(bench, bench->settings.sizes[i]);
 	pinned_follow(&bench->pinned, carry_out, bench);
-	rf_channel_close(bench->end.channel);
+	close_all(bench);
 	_exit(0);
 }
 
@@ -126,10 +216,14 @@ static void remove_dir(const struct bench *bench)
 	rmdir(bench->dir);
 }
 
-static void accept_one(struct bench *bench, struct rf_listener *listener)
+/* In the order in which they are connected. */
+static void accept_all(struct bench *bench, struct rf_listener *listener)
 {
-	int r = rf_accept(listener, pinned_now() + 5 * (uint64_t)SEC, &bench->end.channel);
+	uint64_t deadline = pinned_now() + 5 * (uint64_t)SEC;
+	int r = rf_accept(listener, deadline, &bench->ring);
 
+	for (unsigned i = 0; r == 0 && i < bench->settings.n_sizes; i++)
+		r = rf_accept(listener, deadline, &bench->slots[i]);
 	rf_listener_close(listener);
 	remove_dir(bench);
 	if (r < 0)
@@ -143,7 +237,6 @@ static void fork_producer(struct bench *bench, int other_fd)
 	int r;
 
 	rf_options_init(&options);
-	options.ring_bytes = RING_BYTES;
 	options.direction = RF_RECEIVE;
 	options.doorbell = bench->settings.doorbell;
 	options.wait = bench->settings.wait;
@@ -157,13 +250,12 @@ static void fork_producer(struct bench *bench, int other_fd)
 		fail("fork", -errno, "");
 	if (!bench->pinned.producer) {
 		rf_listener_close(listener);
-		options.direction = RF_SEND;
 		close(bench->end.fd);
 		bench->end.fd = other_fd;
-		produce(bench, &options);
+		produce(bench);
 	}
 	close(other_fd);
-	accept_one(bench, listener);
+	accept_all(bench, listener);
 }
 
 /* A path, because only what connects is verified to be the same user: so that auto may settle on
@@ -200,6 +292,7 @@ static double run_job(struct bench *bench, unsigned row, uint64_t count)
 	int r;
 
 	*bench->job = (struct job){figure->mode, figure->size, count};
+	bench->end.channel = channel_for(bench, figure);
 	begun = pinned_now();
 	pinned_start(&bench->pinned, row);
 	r = transports[figure->way]->receive(&bench->end, bench->job, &sum);
@@ -268,7 +361,7 @@ static void print_conditions(const struct bench *bench, unsigned rounds)
 
 	for (unsigned i = 0; i < bench->n_figures; i++)
 		dropped += bench->figures[i].dropped;
-	rf_channel_stats(bench->end.channel, &stats);
+	rf_channel_stats(bench->ring, &stats);
 	printf("ringfort %s: %u rounds on processors %d and %d, ring of %llu MiB, doorbell %s; "
 	       "%u samples dropped; %llu sleeps of the receiver\n",
 		rf_version(), rounds, bench->settings.cpus[0], bench->settings.cpus[1],
@@ -279,10 +372,15 @@ static void print_conditions(const struct bench *bench, unsigned rounds)
 
 int main(int argc, char **argv)
 {
-	static struct bench bench;
+	static struct bench bench = {.settings = {.cpus = {0, 1},
+					     .sizes = {64, 1024, 65536, 3 << 20},
+					     .n_sizes = 4,
+					     .rounds = 15,
+					     .sample_ms = 100,
+					     .limit_s = 75}};
 	unsigned rounds;
 
-	settings_read(&bench.settings, argc, argv);
+	settings_read(&bench.settings, &program, argc, argv);
 	signal(SIGPIPE, SIG_IGN);
 	add_rows(&bench);
 	set_up(&bench);

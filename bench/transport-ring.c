@@ -125,4 +125,4 @@ static int ring_receive(struct end *end, const struct job *job, uint64_t *ret_su
 				   : receive_borrowed(rx, job, ret_sum);
 }
 
-const struct transport transport_ring = {"ringfort", ring_send, ring_receive};
+const struct transport transport_ring = {ring_send, ring_receive};

@@ -97,4 +97,4 @@ static int socket_receive(struct end *end, const struct job *job, uint64_t *ret_
 	return 0;
 }
 
-const struct transport transport_socket = {"unix-stream", socket_send, socket_receive};
+const struct transport transport_socket = {socket_send, socket_receive};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The two ways on which messages travel from the producer to the consumer here. */
+/* The ways on which messages travel from the producer to the consumer here: the rings or slots of a
+ * channel, and a socket. */
 #ifndef BENCH_TRANSPORT_H
 #define BENCH_TRANSPORT_H
 
@@ -22,7 +23,7 @@ struct job {
 
 /* One end. */
 struct end {
-	struct rf_channel *channel; /* ringfort */
+	struct rf_channel *channel; /* ringfort: the one that is used now */
 	int fd;                     /* unix stream socket */
 	unsigned char *buffer;      /* BUFFER_BYTES of the application's own */
 };
@@ -33,7 +34,6 @@ struct end {
 
 /* Sends, or receives and adds up. Both do the whole job, or return a negative errno. */
 struct transport {
-	const char *name;
 	int (*send)(struct end *end, const struct job *job);
 	int (*receive)(struct end *end, const struct job *job, uint64_t *ret_sum);
 };

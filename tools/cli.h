@@ -22,14 +22,14 @@ enum cli_status {
 
 #define CLI_UIDS_MOST 64
 
-/* What the command line said. Not to be copied: options.uids points into it. */
+/* What the command line said. Not to be copied: options points into it. */
 struct cli {
 	const char *command; /* "ringfort send", for messages */
 	const char *address;
-	bool listen, records, stats, quiet;
-	uint64_t timeout_ns; /* for the connection; 0: wait without end */
+	bool listen, publish, records, stats, quiet;
+	uint64_t timeout_ns; /* for the connection, or those of wait_for; 0: wait without end */
 	struct rf_options options;
-	uid_t uids[CLI_UIDS_MOST];
+	uid_t uids[CLI_UIDS_MOST], block_uids[CLI_UIDS_MOST];
 };
 
 /* The subcommands. argv[0] is the name for messages. They return the exit status. */

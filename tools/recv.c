@@ -4,6 +4,7 @@
 #include "session.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -133,6 +134,15 @@ static int receive(struct recv *v)
 	return status == STATUS_MORE ? STATUS_OK : status;
 }
 
+/* A cut-off has been told already, what was missed before it has not. */
+static void tell_missed(const struct recv *v)
+{
+	uint64_t missed = v->session.channel ? session_stats(&v->session).missed : 0;
+
+	if (missed && !v->cli.quiet && !v->cli.stats)
+		cli_say(&v->cli, "%" PRIu64 " messages were missed", missed);
+}
+
 int command_recv(int argc, char **argv)
 {
 	static struct recv v;
@@ -143,5 +153,6 @@ int command_recv(int argc, char **argv)
 	status = session_open(&v.session, &v.cli);
 	if (status == STATUS_MORE)
 		status = receive(&v);
+	tell_missed(&v);
 	return session_close(&v.session, status);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Standard input into a channel: what is read goes straight into reserved room of the ring, and is
- * published at once. */
+/* Standard input into a channel or to subscribers: what is read goes straight into reserved room of
+ * the ring, or a slot, and is published at once. */
 #include "session.h"
 
 #include <errno.h>
@@ -12,21 +12,20 @@
 
 #define CHUNK_MOST ((size_t)256 << 10)
 #define HEADER     8 /* of a record in the ring */
-#define OWED_MS    10
 
 static const char about[] = "Usage: ringfort send [OPTION]... ADDRESS\n"
 			    "Moves standard input into a channel, to `ringfort recv` or any other "
-			    "program that receives.\n\n";
+			    "program that receives,\nor publishes it for any number of them.\n\n";
 
 struct send {
 	struct cli cli;
 	struct session session;
 	struct rf_tx *tx;
-	int channel_fd;
-	size_t record_most;      /* the largest that fits into the ring */
+	int fd;                  /* of the channel or publisher */
+	bool slots;              /* instead of a ring */
+	size_t record_most;      /* the largest that fits */
 	struct rf_buffer buffer; /* the reservation, while it is open */
 	bool open;
-	uint64_t kicks_owed;     /* failed when we last looked */
 	unsigned char length[4]; /* of the next record */
 	size_t length_got;       /* how much of that was read */
 	uint64_t records;        /* sent */
@@ -36,10 +35,11 @@ struct send {
 
 static int reserve(struct send *s, size_t len)
 {
-	int r = rf_tx_reserve(s->tx, len, RF_FOREVER, &s->buffer);
+	int r = rf_tx_reserve(s->tx, len, s->session.reserve_until_ns, &s->buffer);
 
 	if (r < 0)
 		return session_failed(&s->session, r);
+	s->session.reserve_until_ns = RF_FOREVER;
 	s->open = true;
 	return STATUS_MORE;
 }
@@ -63,29 +63,19 @@ static int publish(struct send *s, size_t len)
 
 /* The input */
 
-/* A kick that failed for lack of memory is made again by rf_channel_process(): until then not to
- * sleep for long. */
-static int poll_timeout(struct send *s)
-{
-	uint64_t before = s->kicks_owed;
-
-	s->kicks_owed = session_stats(&s->session).kicks_owed;
-	return s->kicks_owed != before ? OWED_MS : -1;
-}
-
 /* Waits until there is input or its end; meanwhile a peer that goes is noticed, and a stop. */
 static int wait_for_input(struct send *s)
 {
 	struct pollfd fds[2] = {
-		{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = s->channel_fd, .events = POLLIN}};
+		{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = s->fd, .events = POLLIN}};
 	int n, r = 0;
 
 	while (!session_stopped()) {
-		n = poll(fds, 2, poll_timeout(s));
+		n = poll(fds, 2, session_sleep_ms(&s->session));
 		if (n < 0 && errno != EINTR)
 			return session_io_failed(&s->session, "wait for standard input", errno);
 		if (n == 0 || (n > 0 && fds[1].revents))
-			r = rf_channel_process(s->session.channel);
+			r = session_process(&s->session);
 		if (r < 0)
 			return session_failed(&s->session, r);
 		if (n > 0 && fds[0].revents)
@@ -118,6 +108,8 @@ static size_t chunk_bytes(const struct send *s)
 {
 	size_t quarter = s->record_most / 2;
 
+	if (s->slots)
+		return s->record_most;
 	return quarter < CHUNK_MOST ? quarter : CHUNK_MOST;
 }
 
@@ -203,9 +195,9 @@ static int send_record(struct send *s)
 
 	if (len > s->record_most) {
 		cli_say(&s->cli,
-			"record %" PRIu64 " of the input has %zu bytes; at most %zu fit into the "
-			"ring (see --size)",
-			s->records + 1, len, s->record_most);
+			"record %" PRIu64 " of the input has %zu bytes; at most %zu fit into %s",
+			s->records + 1, len, s->record_most,
+			s->slots ? "a slot (see --slot-size)" : "the ring (see --size)");
 		return STATUS_FAILED;
 	}
 	status = reserve(s, len);
@@ -230,12 +222,15 @@ static int send_records(struct send *s)
 
 static int start(struct send *s)
 {
-	s->tx = rf_channel_tx(s->session.channel);
-	s->channel_fd = rf_channel_fd(s->session.channel);
-	if (s->channel_fd < 0)
-		return session_failed(&s->session, s->channel_fd);
-	s->record_most = session_stats(&s->session).ring_bytes / 2 - HEADER;
-	if (s->record_most > RF_RECORD_MAX)
+	struct rf_half_stats half = session_stats(&s->session);
+
+	s->tx = session_tx(&s->session);
+	s->fd = session_fd(&s->session);
+	if (s->fd < 0)
+		return session_failed(&s->session, s->fd);
+	s->slots = half.slots != 0;
+	s->record_most = s->slots ? half.slot_bytes : half.ring_bytes / 2 - HEADER;
+	if (!s->slots && s->record_most > RF_RECORD_MAX)
 		s->record_most = RF_RECORD_MAX;
 	return STATUS_MORE;
 }
@@ -244,12 +239,13 @@ static int start(struct send *s)
  * whole. */
 static int finish(struct send *s, int status)
 {
+	struct rf_tx *tx = session_tx(&s->session);
 	int r = 0;
 
 	if (s->open)
-		rf_tx_cancel(s->tx, &s->buffer);
-	if (s->session.channel && status == STATUS_OK)
-		r = rf_tx_end(rf_channel_tx(s->session.channel));
+		rf_tx_cancel(tx, &s->buffer);
+	if (tx && status == STATUS_OK)
+		r = rf_tx_end(tx);
 	if (r < 0)
 		status = session_failed(&s->session, r);
 	return session_close(&s->session, status);
@@ -257,7 +253,7 @@ static int finish(struct send *s, int status)
 
 int command_send(int argc, char **argv)
 {
-	struct send s = {.channel_fd = -1};
+	struct send s = {.fd = -1};
 	int status = cli_parse(&s.cli, RF_SEND, argc, argv, about);
 
 	if (status != STATUS_MORE)

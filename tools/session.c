@@ -14,9 +14,12 @@
 #define SEC         UINT64_C(1000000000)
 #define PROGRESS_NS (SEC / 5)
 #define PIPE_BYTES  (256 << 10)
+#define OWED_MS     10
+#define SLEEP_MS    60000
 
 /* What signals stop. */
 static struct rf_listener *volatile active_listener;
+static struct rf_publisher *volatile active_publisher;
 static struct rf_channel *volatile active_channel;
 static volatile sig_atomic_t stop_signal;
 
@@ -31,6 +34,8 @@ static void on_signal(int number)
 		stop_signal = number;
 	if (active_channel)
 		rf_channel_stop(active_channel);
+	if (active_publisher)
+		rf_publisher_stop(active_publisher);
 	if (active_listener)
 		rf_listener_stop(active_listener);
 	alarm(1);
@@ -127,6 +132,21 @@ static int open_listening(struct session *s, uint64_t deadline_ns)
 	return status;
 }
 
+static int open_publishing(struct session *s, uint64_t deadline_ns)
+{
+	int r;
+
+	catch_signals();
+	r = rf_publish(s->cli->address, &s->cli->options, &s->publisher);
+	if (r < 0)
+		return open_failed(s, "publish at", r, "");
+	active_publisher = s->publisher;
+	if (session_stopped())
+		rf_publisher_stop(s->publisher); /* the signal came before it was active */
+	s->reserve_until_ns = deadline_ns;
+	return STATUS_MORE;
+}
+
 /* Nothing could interrupt rf_connect(): until it is done, a signal just ends us. */
 static int open_connecting(struct session *s, uint64_t deadline_ns)
 {
@@ -148,14 +168,23 @@ static void widen_pipe(int fd)
 		fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES);
 }
 
+static int open_any(struct session *s)
+{
+	uint64_t timeout_ns = s->cli->timeout_ns;
+	uint64_t deadline_ns = timeout_ns ? now_ns() + timeout_ns : RF_FOREVER;
+
+	if (s->cli->publish)
+		return open_publishing(s, deadline_ns);
+	return s->cli->listen ? open_listening(s, deadline_ns) : open_connecting(s, deadline_ns);
+}
+
 int session_open(struct session *s, const struct cli *cli)
 {
-	uint64_t deadline_ns = cli->timeout_ns ? now_ns() + cli->timeout_ns : RF_FOREVER;
 	int status;
 
-	*s = (struct session){.cli = cli};
+	*s = (struct session){.cli = cli, .reserve_until_ns = RF_FOREVER};
 	pipe_ignored = signal(SIGPIPE, SIG_IGN) == SIG_IGN;
-	status = cli->listen ? open_listening(s, deadline_ns) : open_connecting(s, deadline_ns);
+	status = open_any(s);
 	widen_pipe(cli->options.direction == RF_SEND ? STDIN_FILENO : STDOUT_FILENO);
 	s->opened_ns = s->shown_ns = now_ns();
 	s->progress = !cli->quiet && isatty(STDERR_FILENO) &&
@@ -163,7 +192,79 @@ int session_open(struct session *s, const struct cli *cli)
 	return status;
 }
 
+/* What is open */
+
+struct rf_tx *session_tx(const struct session *s)
+{
+	return s->publisher ? rf_publisher_tx(s->publisher) : rf_channel_tx(s->channel);
+}
+
+int session_fd(struct session *s)
+{
+	return s->publisher ? rf_publisher_fd(s->publisher) : rf_channel_fd(s->channel);
+}
+
+int session_process(struct session *s)
+{
+	return s->publisher ? rf_publisher_process(s->publisher) : rf_channel_process(s->channel);
+}
+
+static int publisher_sleep_ms(const struct session *s)
+{
+	uint64_t until_ns = 0, now = now_ns(), ms;
+
+	if (rf_publisher_arm(s->publisher, 0, &until_ns) != 0 || until_ns <= now)
+		return 0;
+	ms = (until_ns - now) / 1000000 + 1;
+	return ms < SLEEP_MS ? (int)ms : SLEEP_MS;
+}
+
+/* A kick that failed for lack of memory is made again by rf_channel_process(): until then not to
+ * sleep for long. */
+int session_sleep_ms(struct session *s)
+{
+	uint64_t before = s->kicks_owed;
+
+	if (s->publisher)
+		return publisher_sleep_ms(s);
+	s->kicks_owed = session_stats(s).kicks_owed;
+	return s->kicks_owed != before ? OWED_MS : -1;
+}
+
 /* Failing */
+
+static struct rf_publisher_stats publisher_stats(const struct session *s)
+{
+	struct rf_publisher_stats stats = {.size = sizeof(stats)};
+
+	rf_publisher_stats(s->publisher, &stats);
+	return stats;
+}
+
+static void tell_publishing_failed(const struct session *s, int error)
+{
+	struct rf_publisher_stats stats = publisher_stats(s);
+	const char *turned_away =
+		stats.refused || stats.failed ? rf_publisher_reason(s->publisher) : "";
+
+	if (error == -ETIMEDOUT)
+		cli_say(s->cli, "%" PRIu64 " of %u receivers came in time%s%s", stats.subscribers,
+			s->cli->options.wait_for, *turned_away ? "; the last news: " : "",
+			turned_away);
+	else
+		cli_say(s->cli, "cannot publish: %s", strerror(-error));
+}
+
+/* Of a publisher's subscriber: whether that has gone, or has cut it off. */
+static void tell_gone(const struct session *s)
+{
+	bool receives = rf_channel_rx(s->channel), subscribed = session_stats(s).slots && receives;
+
+	cli_say(s->cli, "%s%s%s",
+		receives ? "the sender went without ending the stream"
+			 : "the receiver went before the end of the stream",
+		subscribed ? ": " : "", subscribed ? rf_channel_reason(s->channel) : "");
+}
 
 int session_failed(struct session *s, int error)
 {
@@ -171,11 +272,10 @@ int session_failed(struct session *s, int error)
 
 	if (session_stopped())
 		return STATUS_OK;
-	if (error == -EPIPE)
-		cli_say(s->cli, "%s",
-			rf_channel_rx(s->channel)
-				? "the sender went without ending the stream"
-				: "the receiver went before the end of the stream");
+	if (s->publisher)
+		tell_publishing_failed(s, error);
+	else if (error == -EPIPE)
+		tell_gone(s);
 	else
 		cli_say(s->cli, "the channel failed: %s", *reason ? reason : strerror(-error));
 	return cli_status(error);
@@ -191,10 +291,23 @@ int session_io_failed(struct session *s, const char *what, int error)
 
 /* Figures */
 
+static struct rf_half_stats published(const struct session *s)
+{
+	struct rf_publisher_stats stats = publisher_stats(s);
+
+	return (struct rf_half_stats){.records = stats.messages,
+		.bytes = stats.bytes,
+		.sleeps = stats.sleeps,
+		.slots = stats.slots,
+		.slot_bytes = stats.slot_bytes};
+}
+
 struct rf_half_stats session_stats(const struct session *s)
 {
 	struct rf_stats stats = {.size = sizeof(stats)};
 
+	if (s->publisher)
+		return published(s);
 	rf_channel_stats(s->channel, &stats);
 	return s->cli->options.direction == RF_SEND ? stats.tx : stats.rx;
 }
@@ -220,26 +333,61 @@ void session_progress(struct session *s)
 		megabytes_per_second(s, half.bytes, now));
 }
 
-static void print_stats(const struct session *s)
+#define MOVED "%" PRIu64 " bytes, %" PRIu64 " records, %.1f MB/s"
+
+static void print_publisher_stats(const struct session *s)
+{
+	struct rf_publisher_stats stats = publisher_stats(s);
+
+	cli_say(s->cli,
+		MOVED ", %" PRIu64 " receivers, %" PRIu64 " left, %" PRIu64 " cut off, %" PRIu64
+		      " broken, %" PRIu64 " refused, %.3f s waited for them, %" PRIu64
+		      " slots of %" PRIu64 " bytes",
+		stats.bytes, stats.messages, megabytes_per_second(s, stats.bytes, now_ns()),
+		stats.joined, stats.left, stats.cut, stats.broken, stats.refused,
+		(double)stats.blocked_ns / 1e9, stats.slots, stats.slot_bytes);
+}
+
+static void describe_memory(const struct rf_half_stats *half, char *text, size_t size)
+{
+	if (half->slots)
+		snprintf(text, size,
+			"%" PRIu64 " slots of %" PRIu64 " bytes, %" PRIu64 " at a time, %" PRIu64
+			" missed",
+			half->slots, half->slot_bytes, half->hold, half->missed);
+	else
+		snprintf(text, size, "ring %" PRIu64 " bytes", half->ring_bytes);
+}
+
+static void print_channel_stats(const struct session *s)
 {
 	struct rf_half_stats half = session_stats(s);
 	struct rf_stats stats = {.size = sizeof(stats)};
+	char memory[128];
 
 	rf_channel_stats(s->channel, &stats);
-	cli_say(s->cli,
-		"%" PRIu64 " bytes, %" PRIu64 " records, %.1f MB/s, %" PRIu64 " kicks, %" PRIu64
-		" sleeps, doorbell %s, ring %" PRIu64 " bytes",
+	describe_memory(&half, memory, sizeof(memory));
+	cli_say(s->cli, MOVED ", %" PRIu64 " kicks, %" PRIu64 " sleeps, doorbell %s, %s",
 		half.bytes, half.records, megabytes_per_second(s, half.bytes, now_ns()), half.kicks,
-		half.sleeps, stats.doorbell == RF_DOORBELL_EVENTFD ? "eventfd" : "socket",
-		half.ring_bytes);
+		half.sleeps, stats.doorbell == RF_DOORBELL_EVENTFD ? "eventfd" : "socket", memory);
+}
+
+static void print_stats(const struct session *s)
+{
+	if (s->publisher)
+		print_publisher_stats(s);
+	else if (s->channel)
+		print_channel_stats(s);
 }
 
 int session_close(struct session *s, int status)
 {
-	if (s->channel && s->cli->stats)
+	if (s->cli->stats)
 		print_stats(s);
 	active_channel = NULL;
+	active_publisher = NULL;
 	rf_channel_close(s->channel);
+	rf_publisher_close(s->publisher);
 	if (stop_signal)
 		die_of(stop_signal);
 	if (pipe_broken)
