@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the command lines of capture and encode have in common. Define PROGRAM, the name in
+/* What the command lines of capture and its viewers have in common. Define PROGRAM, the name in
  * messages, before including this. */
 #ifndef EXAMPLES_CLI_H
 #define EXAMPLES_CLI_H
@@ -18,18 +18,16 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The tags of the records between capture and encode: first the header line of Y4M, then frames. */
-enum { TAG_HEADER = 1, TAG_FRAME = 2 };
-
 /* Exit statuses. */
 enum {
 	STATUS_OK = 0,
 	STATUS_FAILED = 1,
 	STATUS_USAGE = 2,
-	STATUS_GONE = 3,    /* the peer went in mid-stream */
+	STATUS_GONE = 3,    /* the capture went in mid-stream, or cut us off */
 	STATUS_BREACH = 4,  /* the peer broke the protocol, or sent what is no video */
 	STATUS_REFUSED = 5, /* by the peer or by us */
-	STATUS_TIMEOUT = 6  /* the peer did not come */
+	STATUS_TIMEOUT = 6, /* the peer did not come */
+	STATUS_MISSED = 7   /* a recording has gaps */
 };
 
 /* The exit status for a negative errno of ringfort. */
@@ -85,20 +83,25 @@ static inline unsigned cli_number(
 	return (unsigned)value;
 }
 
-/* The options that both programs have, and what they said. */
-struct cli {
-	struct rf_options options; /* uids points into this struct: do not copy it */
+/* Some users. */
+struct cli_users {
 	uid_t uids[16];
-	unsigned timeout_s;      /* 0: wait without end */
-	uint64_t max_ring_bytes; /* a power of two */
+	size_t n;
 };
 
-enum { CLI_DOORBELL = 1000, CLI_HELP, CLI_MAX_RING, CLI_TIMEOUT, CLI_UID, CLI_VERSION, CLI_WAIT };
+/* The options that all of the programs have, and what they said. */
+struct cli {
+	struct rf_options options;
+	struct cli_users admitted;
+	unsigned timeout_s; /* 0: wait without end */
+};
+
+enum { CLI_DOORBELL = 1000, CLI_HELP, CLI_MAX_MEMORY, CLI_TIMEOUT, CLI_UID, CLI_VERSION, CLI_WAIT };
 
 #define CLI_OPTIONS                                                                                \
 	{"doorbell", required_argument, NULL, CLI_DOORBELL},                                       \
 		{"help", no_argument, NULL, CLI_HELP},                                             \
-		{"max-ring", required_argument, NULL, CLI_MAX_RING},                               \
+		{"max-memory", required_argument, NULL, CLI_MAX_MEMORY},                           \
 		{"timeout", required_argument, NULL, CLI_TIMEOUT},                                 \
 		{"uid", required_argument, NULL, CLI_UID},                                         \
 		{"version", no_argument, NULL, CLI_VERSION},                                       \
@@ -111,34 +114,35 @@ enum { CLI_DOORBELL = 1000, CLI_HELP, CLI_MAX_RING, CLI_TIMEOUT, CLI_UID, CLI_VE
 	"      --uid UID            admit this user, too, as the peer (a name or number; "         \
 	"repeatable)\n"                                                                            \
 	"      --timeout SECONDS    give up if the peer has not come by then [capture: 0, never; " \
-	"encode: 10]\n"                                                                            \
+	"others: 10]\n"                                                                            \
 	"      --doorbell KIND      auto, eventfd (the peer is trusted not to hang us) or "        \
 	"socket\n"                                                                                 \
 	"      --wait HOW           adaptive, spin or sleep\n"                                     \
-	"      --max-ring MIB       the largest ring to agree to, 1 to 512 [256]\n"                \
+	"      --max-memory MIB     the most memory for frames to agree to, 1 to 1024 [256]\n"     \
 	"      --help               show this and end\n"                                           \
 	"      --version            show the version and end\n"
 
 #define CLI_STATUS_TEXT                                                                            \
-	"Exit status: 0: done; 1: a file or the system failed; 2: wrong usage; 3: the peer went\n" \
-	"in mid-stream; 4: the peer broke the protocol; 5: refused; 6: the peer did not come.\n"
+	"Exit status: 0: done; 1: a file or the system failed; 2: wrong usage; 3: the capture\n"   \
+	"went in mid-stream, or cut us off; 4: the peer broke the protocol; 5: refused; 6: the\n"  \
+	"peer did not come; 7: frames are missing in a recording.\n"
 
 static inline void cli_init(struct cli *cli, uint32_t direction, unsigned timeout_s)
 {
 	rf_options_init(&cli->options);
+	cli->options.kind = RF_SLOTS;
 	cli->options.direction = direction;
-	cli->options.uids = cli->uids;
+	cli->options.max_ring_bytes = (uint64_t)256 << 20;
 	cli->timeout_s = timeout_s;
-	cli->max_ring_bytes = (uint64_t)256 << 20;
 }
 
-static inline void cli_add_uid(struct cli *cli, const char *name)
+static inline void cli_add_user(struct cli_users *users, const char *name)
 {
 	const struct passwd *user = getpwnam(name);
 
-	if (cli->options.n_uids == sizeof(cli->uids) / sizeof(*cli->uids))
+	if (users->n == sizeof(users->uids) / sizeof(*users->uids))
 		cli_usage("too many users");
-	cli->uids[cli->options.n_uids++] =
+	users->uids[users->n++] =
 		user ? user->pw_uid
 		     : cli_number("a user that has no name here", name, 10, 0, UINT32_MAX - 1);
 }
@@ -152,15 +156,6 @@ static inline unsigned cli_word(const char *what, const char *word, const char *
 	}
 	cli_usage("unknown %s: '%s'", what, word);
 	return 0;
-}
-
-static inline uint64_t cli_power_of_two(uint64_t limit)
-{
-	uint64_t power = 1;
-
-	while (power <= limit / 2)
-		power *= 2;
-	return power;
 }
 
 /* Takes one of CLI_OPTIONS; ends the program after --help, --version, and what getopt_long(3)
@@ -178,14 +173,14 @@ static inline void cli_option(struct cli *cli, int option, const char *help)
 		cli->options.wait = cli_word("way to wait", optarg, waits);
 		return;
 	case CLI_UID:
-		cli_add_uid(cli, optarg);
+		cli_add_user(&cli->admitted, optarg);
 		return;
 	case CLI_TIMEOUT:
 		cli->timeout_s = cli_number("the timeout", optarg, 10, 0, 1000000);
 		return;
-	case CLI_MAX_RING:
-		cli->max_ring_bytes = cli_power_of_two(
-			(uint64_t)cli_number("the largest ring", optarg, 10, 1, 512) << 20);
+	case CLI_MAX_MEMORY:
+		cli->options.max_ring_bytes =
+			(uint64_t)cli_number("the most memory", optarg, 10, 1, 1024) << 20;
 		return;
 	case CLI_HELP:
 		fputs(help, stdout);
@@ -197,6 +192,14 @@ static inline void cli_option(struct cli *cli, int option, const char *help)
 		fputs("Try '" PROGRAM " --help'.\n", stderr);
 		exit(STATUS_USAGE);
 	}
+}
+
+/* The options to hand to the library; valid as long as *cli is. */
+static inline struct rf_options *cli_options(struct cli *cli)
+{
+	cli->options.uids = cli->admitted.uids;
+	cli->options.n_uids = cli->admitted.n;
+	return &cli->options;
 }
 
 static inline uint64_t cli_now_ns(void)
@@ -213,7 +216,7 @@ static inline uint64_t cli_deadline_ns(const struct cli *cli)
 }
 
 /* What a signal is to stop; either may be NULL. */
-static struct rf_listener *volatile cli_listener;
+static struct rf_publisher *volatile cli_publisher;
 static struct rf_channel *volatile cli_channel;
 static volatile sig_atomic_t cli_stopped;
 
@@ -225,8 +228,8 @@ static inline void cli_on_signal(int signal)
 	cli_stopped = 1;
 	if (cli_channel)
 		rf_channel_stop(cli_channel);
-	if (cli_listener)
-		rf_listener_stop(cli_listener);
+	if (cli_publisher)
+		rf_publisher_stop(cli_publisher);
 	alarm(1);
 }
 

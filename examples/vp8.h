@@ -12,7 +12,6 @@
 #endif
 
 #ifdef HAVE_VPX
-#include <unistd.h>
 #include <vpx/vp8cx.h>
 #include <vpx/vpx_encoder.h>
 
@@ -48,7 +47,6 @@ static inline const char *vp8_open(
 	struct vp8 *vp8, const struct y4m *format, unsigned bitrate, unsigned speed)
 {
 	vpx_codec_enc_cfg_t config;
-	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 
 	vp8->format = *format;
 	if (vpx_codec_enc_config_default(vpx_codec_vp8_cx(), &config, 0))
@@ -58,7 +56,8 @@ static inline const char *vp8_open(
 	config.g_timebase.num = (int)format->rate_den;
 	config.g_timebase.den = (int)format->rate_num;
 	config.g_lag_in_frames = 0; /* each frame comes out at once, and none is kept */
-	config.g_threads = processors < 1 ? 1 : processors < 4 ? (unsigned)processors : 4;
+	/* More threads spin for each other: slower by far where processors are shared. */
+	config.g_threads = 1;
 	config.rc_end_usage = VPX_CBR;
 	config.rc_target_bitrate = bitrate ? bitrate : vp8_bitrate(format);
 	config.rc_max_quantizer = 48;

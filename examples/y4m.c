@@ -137,6 +137,22 @@ const char *y4m_parse(const char *line, size_t len, struct y4m *ret_y4m)
 	return NULL;
 }
 
+const char *y4m_describe(const char *size, const char *rate, struct y4m *ret_y4m)
+{
+	char line[Y4M_LINE_MAX];
+	const char *x = strchr(size, 'x'), *slash = strchr(rate, '/');
+	int n;
+
+	if (!x || strchr(size, ' ') || strchr(rate, ' '))
+		return "the size must be WxH, the rate N or N/D";
+	n = snprintf(line, sizeof(line), MAGIC " W%.*s H%s F%.*s:%s Ip A1:1", (int)(x - size), size,
+		x + 1, slash ? (int)(slash - rate) : (int)strlen(rate), rate,
+		slash ? slash + 1 : "1");
+	if (n < 0 || (size_t)n >= sizeof(line))
+		return "the size or the rate is too long";
+	return y4m_parse(line, (size_t)n, ret_y4m);
+}
+
 size_t y4m_format(const struct y4m *y4m, char *line)
 {
 	return (size_t)snprintf(line, Y4M_LINE_MAX, MAGIC " W%u H%u F%u:%u I%c A%u:%u C%s\n",
@@ -295,4 +311,18 @@ int y4m_write(int fd, const void *data, size_t len)
 		}
 	}
 	return 0;
+}
+
+int y4m_write_header(int fd, const struct y4m *y4m)
+{
+	char line[Y4M_LINE_MAX];
+
+	return y4m_write(fd, line, y4m_format(y4m, line));
+}
+
+int y4m_write_frame(int fd, const void *samples, size_t len)
+{
+	int r = y4m_write(fd, MARKER "\n", sizeof(MARKER));
+
+	return r < 0 ? r : y4m_write(fd, samples, len);
 }

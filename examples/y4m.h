@@ -25,6 +25,10 @@ struct y4m {
  * skipped. NULL, or what is wrong with it as a static sentence; *ret_y4m is untouched then. */
 const char *y4m_parse(const char *line, size_t len, struct y4m *ret_y4m);
 
+/* Describes progressive video with square pixels from two texts: size is "WxH", rate "N" or "N/D"
+ * frames per second. NULL, or what is wrong, as y4m_parse(). */
+const char *y4m_describe(const char *size, const char *rate, struct y4m *ret_y4m);
+
 /* Writes the header line with its newline, and a zero byte, to at most Y4M_LINE_MAX bytes at
  * line; reads nothing back. Its length without the zero. What y4m_parse() skipped is not in it. */
 size_t y4m_format(const struct y4m *y4m, char *line);
@@ -63,5 +67,9 @@ int y4m_read_samples(int fd, void *samples, size_t len);
 
 /* Writes all of it, whatever signals come. 0; errors of write(2). */
 int y4m_write(int fd, const void *data, size_t len);
+
+/* The same for a header line, and for a frame with its marker. */
+int y4m_write_header(int fd, const struct y4m *y4m);
+int y4m_write_frame(int fd, const void *samples, size_t len);
 
 #endif

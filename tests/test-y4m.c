@@ -187,6 +187,27 @@ static void formatted_header_parses_to_the_same(void **state)
 	assert_string_equal(again, line);
 }
 
+static void size_and_rate_describe_a_format(void **state)
+{
+	struct y4m y4m;
+	char line[Y4M_LINE_MAX], large[2 * Y4M_LINE_MAX];
+
+	(void)state;
+	assert_null(y4m_describe("321x181", "30000/1001", &y4m));
+	y4m_format(&y4m, line);
+	assert_string_equal(line, "YUV4MPEG2 W321 H181 F30000:1001 Ip A1:1 C420jpeg\n");
+	assert_null(y4m_describe("2x2", "50", &y4m));
+	assert_int_equal(y4m.rate_den, 1);
+	assert_non_null(y4m_describe("640", "30", &y4m));
+	assert_non_null(y4m_describe("640x", "30", &y4m));
+	assert_non_null(y4m_describe("2x2 C444", "30", &y4m));
+	assert_non_null(y4m_describe("2x2", "30 H4", &y4m));
+	assert_non_null(y4m_describe("2x2", "30/0", &y4m));
+	memset(large, '1', sizeof(large) - 1);
+	large[sizeof(large) - 1] = '\0';
+	assert_non_null(y4m_describe("2x2", large, &y4m));
+}
+
 static void odd_sizes_round_chroma_up(void **state)
 {
 	struct y4m one = parsed("YUV4MPEG2 W1 H1"), odd = parsed("YUV4MPEG2 W35 H17");
@@ -454,6 +475,7 @@ int main(void)
 		cmocka_unit_test(other_lines_are_no_header),
 		cmocka_unit_test(no_header_leads_beyond_the_limits),
 		cmocka_unit_test(formatted_header_parses_to_the_same),
+		cmocka_unit_test(size_and_rate_describe_a_format),
 		cmocka_unit_test(odd_sizes_round_chroma_up),
 		cmocka_unit_test(schedule_does_not_drift),
 		cmocka_unit_test(pattern_is_whole_and_moves),
