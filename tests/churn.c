@@ -35,8 +35,17 @@
 
 #define NO_PID INT_MAX /* nobody's: not to be taken for a group by kill(2) */
 
-/* What may differ between the thirds, and before and after. */
-#define KB_SLACK      1024
+/* What may differ between the thirds, and before and after. AddressSanitizer keeps what was freed. */
+#if defined(__SANITIZE_ADDRESS__)
+#define KB_SLACK 65536
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define KB_SLACK 65536
+#endif
+#endif
+#ifndef KB_SLACK
+#define KB_SLACK 1024
+#endif
 #define COUNT_SLACK   8
 #define AGE_SLACK_NS  (2 * MS_NS)
 #define AGE_SLACK_MUL 2
