@@ -235,6 +235,7 @@ static int make_slots(struct rf_publisher *p, struct rf__reason *reason)
 	stride = rf__members_stride(p);
 	rf__slots_init(&p->slots, p->slots_memory, p->regions[0].base, p->options.slots, stride,
 		p->options.slot_bytes);
+	p->slots.remembers = true;
 	p->slots.send = rf__members_send;
 	p->slots.send_context = p;
 	return 0;

@@ -533,8 +533,11 @@ static void note_published(struct rf__slots *slots, uint32_t id)
 	struct rf__slot *slot = &slots->slots[id];
 
 	slot->state = RF__SLOT_PUBLISHED;
-	slot->number = ++slots->newest;
-	slots->past.ids[slot->number & slots->past.mask] = id;
+	slots->newest++;
+	if (slots->remembers) {
+		slot->number = slots->newest;
+		slots->past.ids[slot->number & slots->past.mask] = id;
+	}
 	if (!slot->holders)
 		retire(slots, id);
 }

@@ -81,6 +81,7 @@ struct rf__slots {
 	uint32_t old;           /* slots of the generation before that are not back yet */
 	uint32_t generation;
 	bool ended;
+	bool remembers; /* which message is in which slot: for who joins later, or wants the newest */
 	uint64_t newest;             /* number of the last message published */
 	struct rf__slot *slots;      /* by id, 2 * count */
 	struct rf__slot_queue idle;  /* of this generation, longest idle first */

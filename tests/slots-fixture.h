@@ -46,6 +46,7 @@ static inline void pool_open(struct pool *pool, uint32_t count, uint64_t slot_by
 	pool->base[0] = zeroed(pool->base_bytes);
 	pool->memory = zeroed(rf__slots_memory(count));
 	rf__slots_init(&pool->slots, pool->memory, pool->base[0], count, stride, slot_bytes);
+	pool->slots.remembers = true;
 }
 
 static inline void pool_close(struct pool *pool)
