@@ -122,10 +122,14 @@ static int make_channel(int sock, enum rf__origin origin, const struct rf_option
 {
 	struct rf__identity identity = RF__IDENTITY_INIT;
 	struct rf_channel *channel = NULL;
+	struct rf__reason why;
 	int r = rf__identity_read(sock, origin, &identity, reason);
 
-	if (r >= 0)
-		r = rf__identity_check(&identity, sock, options, reason);
+	if (r >= 0) {
+		r = rf__identity_check(&identity, sock, options, &why);
+		if (r < 0)
+			rf__fail(reason, r, "the listener is one we do not admit: %s", why.text);
+	}
 	if (r >= 0) {
 		channel = rf__channel_new(sock, &identity, options);
 		r = channel ? 0 : rf__fail(reason, -ENOMEM, "no memory for a channel");
@@ -181,7 +185,7 @@ int rf_connect(const char *address, const struct rf_options *options, uint64_t d
 	if (r >= 0 && !ret_channel)
 		r = rf__fail(reason, -EINVAL, "ret_channel is NULL");
 	if (r >= 0)
-		r = rf__options_read(options, &read, reason);
+		r = rf__options_read(options, true, &read, reason);
 	if (r >= 0)
 		r = connect_with(&parsed, &read, deadline_ns, ret_channel, reason);
 	if (r >= 0 && parsed.kind == RF__ADDRESS_FD)

@@ -148,7 +148,7 @@ int rf__listen(const char *address, const struct rf_options *options,
 	if (r >= 0 && !ret_listener)
 		r = rf__fail(reason, -EINVAL, "ret_listener is NULL");
 	if (r >= 0)
-		r = rf__options_read(options, &read, reason);
+		r = rf__options_read(options, false, &read, reason);
 	if (r < 0)
 		return r;
 	r = new_listener(&read, publisher, &l, reason);

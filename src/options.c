@@ -181,14 +181,15 @@ static int check_slots(const struct rf_options *o, struct rf__reason *reason)
 	return 0;
 }
 
-/* What the caller asks for has to be allowed. */
-static uint64_t default_max_ring(const struct rf_options *o)
+/* What the caller asks for has to be allowed. The end that listens makes the memory, and is charged for
+ * it; who connects pays with addresses. */
+static uint64_t default_max_ring(const struct rf_options *o, bool connects)
 {
 	uint64_t ring = o->ring_bytes > MAX_RING_DEFAULT ? rf__power_of_two(o->ring_bytes)
 							 : MAX_RING_DEFAULT;
 	uint64_t slots = slots_bytes(o);
 
-	if (slots > RF__AREA_MAX)
+	if (slots > RF__AREA_MAX || connects)
 		slots = RF__AREA_MAX;
 	return slots > ring ? slots : ring;
 }
@@ -211,8 +212,8 @@ static uint64_t default_bytes(const struct rf_options *o)
 	return bytes > MAX_BYTES_DEFAULT ? bytes : MAX_BYTES_DEFAULT;
 }
 
-int rf__options_read(
-	const struct rf_options *options, struct rf_options *ret_options, struct rf__reason *reason)
+int rf__options_read(const struct rf_options *options, bool connects,
+	struct rf_options *ret_options, struct rf__reason *reason)
 {
 	struct rf_options o = {.size = sizeof(o)};
 	int r = options ? copy_known(options, &o, reason) : 0;
@@ -234,7 +235,7 @@ int rf__options_read(
 	if (!o.spin_ns)
 		o.spin_ns = SPIN_DEFAULT_NS;
 	if (!o.max_ring_bytes)
-		o.max_ring_bytes = default_max_ring(&o);
+		o.max_ring_bytes = default_max_ring(&o, connects);
 	if (!o.mode)
 		o.mode = default_mode(&o);
 	if (!o.max_bytes)

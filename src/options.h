@@ -11,8 +11,8 @@
  * reading them again changes nothing. Lists still are the caller's arrays. max_handshakes and what
  * is about slots, a publisher and descriptors keep their 0. A larger struct, from a newer
  * header, is fine while what we do not know is zero. 0; -EINVAL naming the field. */
-int rf__options_read(const struct rf_options *options, struct rf_options *ret_options,
-	struct rf__reason *reason);
+int rf__options_read(const struct rf_options *options, bool connects,
+	struct rf_options *ret_options, struct rf__reason *reason);
 
 /* What to ask for, from a peer like that, met that way. listened: a server's own call of
  * listen(2) made the socket. */

@@ -129,9 +129,15 @@ int rf__publisher_wait(struct rf_publisher *publisher, struct rf__wait *wait, ui
 
 /* Setting up */
 
-static uint32_t share(uint32_t slots)
+/* An eighth, but so that those who are waited for fit in. */
+static uint32_t default_hold(const struct rf_options *o)
 {
-	return slots / 8 < 2 ? 2 : slots / 8;
+	uint32_t share = o->slots / 8, least = o->reserve_slots > 2 ? o->reserve_slots : 2;
+	uint32_t slots = o->slots - o->reserve_slots;
+
+	if (o->wait_for && share > slots / o->wait_for)
+		share = slots / o->wait_for;
+	return share > least ? share : least;
 }
 
 static void fill_in(struct rf_options *o)
@@ -145,9 +151,9 @@ static void fill_in(struct rf_options *o)
 	if (!o->slot_align)
 		o->slot_align = RF__SLOT_ALIGNMENT_MIN;
 	if (!o->reserve_slots)
-		o->reserve_slots = share(o->slots) < o->slots / 2 ? share(o->slots) : o->slots / 2;
+		o->reserve_slots = o->slots < 4 ? 1 : 2;
 	if (!o->hold)
-		o->hold = share(o->slots) > o->reserve_slots ? share(o->slots) : o->reserve_slots;
+		o->hold = default_hold(o);
 	if (o->hold > o->slots - o->reserve_slots)
 		o->hold = o->slots - o->reserve_slots;
 	if (!o->lag)
@@ -159,7 +165,7 @@ static void fill_in(struct rf_options *o)
 static int read_options(
 	const struct rf_options *options, struct rf_options *o, struct rf__reason *reason)
 {
-	int r = rf__options_read(options, o, reason);
+	int r = rf__options_read(options, false, o, reason);
 
 	if (r < 0)
 		return r;
@@ -174,6 +180,11 @@ static int read_options(
 			"options: reserve_slots %u leaves no slot to subscribers",
 			o->reserve_slots);
 	fill_in(o);
+	if (o->wait_for > (o->slots - o->reserve_slots) / o->hold)
+		return rf__fail(reason, -EINVAL,
+			"options: wait_for %u is more than there is room for: they hold %u of %u "
+			"slots each",
+			o->wait_for, o->hold, o->slots - o->reserve_slots);
 	return 0;
 }
 

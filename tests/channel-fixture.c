@@ -306,7 +306,7 @@ struct rf__wish wish_of(const struct rf_options *options)
 	struct rf__identity stranger = RF__IDENTITY_INIT;
 	struct rf_options read;
 
-	assert_int_equal(rf__options_read(options, &read, NULL), 0);
+	assert_int_equal(rf__options_read(options, false, &read, NULL), 0);
 	return rf__options_wish(&read, &stranger, RF__INHERITED, false);
 }
 

@@ -386,7 +386,7 @@ static void begin_by_hand(struct rf__handshake *h)
 	struct rf_channel *channel;
 	struct rf__wish wish;
 
-	assert_int_equal(rf__options_read(&options, &known, NULL), 0);
+	assert_int_equal(rf__options_read(&options, true, &known, NULL), 0);
 	channel = rf__channel_new(raw_connect(hostile_path), &nobody, &known);
 	assert_non_null(channel);
 	rf__socket_allow_fds(channel->link.sock, true);

@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of the library. */
+#define SLOTS_DEFAULT 16
+
 #define SEC            UINT64_C(1000000000)
 #define CONNECT_NS     (10 * SEC)
 #define TIMEOUT_MOST_S 1e9
@@ -39,7 +42,8 @@ static const char help[] =
 	"      --records            keep the boundaries of records: each has its length before "
 	"it,\n"
 	"                           32 bits, little endian\n"
-	"      --size BYTES[K|M|G]  wanted size of the ring [4M]; above 64M, give it to both ends\n"
+	"      --size BYTES[K|M|G]  wanted size of the ring [4M]; above 64M, give it to the "
+	"listener\n"
 	"      --uid USER           admit this user, too, as the peer: a name or number; "
 	"repeatable\n"
 	"      --mode OCTAL         with --listen: permissions of the socket file\n"
@@ -389,6 +393,9 @@ static int settle(struct cli *cli)
 	struct rf_options *options = &cli->options;
 
 	cli->listen |= cli->publish;
+	if (!options->slots && options->wait_for > SLOTS_DEFAULT / 2 - 1)
+		options->slots = options->wait_for < RF_SLOTS_MAX / 2 ? 2 * options->wait_for + 2
+								      : RF_SLOTS_MAX;
 	if (options->slots || options->slot_bytes || cli->publish)
 		options->kind = RF_SLOTS;
 	if (options->mode && !cli->listen)

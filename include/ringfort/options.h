@@ -106,8 +106,9 @@ struct rf_options {
 	uint64_t ring_bytes;
 
 	/* The largest ring, and the most memory for the slots of one direction, that this end agrees
-	 * to, in bytes; 32 bytes for each slot come on top, in whole pages. 0: 64 MiB,
-	 * or what ring_bytes or slots ask for if that is more. */
+	 * to, in bytes; 32 bytes for each slot come on top, in whole pages. 0: rf_connect(): 1 GiB, it
+	 * pays with addresses only; else 64 MiB, or what ring_bytes or slots ask for if that is
+	 * more. */
 	uint64_t max_ring_bytes;
 
 	uint32_t doorbell; /* enum rf_doorbell */
@@ -191,7 +192,7 @@ struct rf_options {
 	size_t n_block_uids;
 
 	/* rf_publish(): how many slots are kept back from all subscribers together, for what is
-	 * being written (0: an eighth, two at least); how many the subscribers of one user may hold
+	 * being written (0: two, of less than four slots one); how many the subscribers of one user may hold
 	 * together (0: for our own user and root all the others, else half of them); how many
 	 * subscribers must be there before the first rf_tx_reserve() succeeds. */
 	uint32_t reserve_slots;

@@ -233,7 +233,7 @@ static struct rf_channel *shake_and_keep(int fds[4])
 	struct rf__handshake h;
 	struct rf__wish wish;
 	struct rf_channel *c;
-	int r = rf__options_read(&options, &known, NULL);
+	int r = rf__options_read(&options, true, &known, NULL);
 
 	c = rf__channel_new(raw_connect(), &nobody, &known);
 	rf__socket_allow_fds(c->link.sock, true);
