@@ -78,7 +78,6 @@ void rf__publisher_end(struct rf_publisher *publisher)
 	settle_attached(publisher);
 	rf__members_published(publisher, rf__now_coarse());
 	rf__members_note(publisher);
-	rf__members_process(publisher, rf__now());
 }
 
 /* Milliseconds are rounded up, so that no deadline is missed early. */
