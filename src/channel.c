@@ -125,6 +125,28 @@ static void process_half(struct rf__half *half)
 	rf__bell_kick_if_due(&half->bell);
 }
 
+/* No event told, but the time that arming had set was over. */
+static void count_rescue(struct rf__half *half, uint64_t now_ns)
+{
+	uint64_t timer = half->bell.timer_ns;
+
+	half->bell.timer_ns = RF_FOREVER;
+	if (timer <= now_ns && rf__bell_look(&half->bell, half->bell.asked_bytes))
+		rf__count(&half->bell.stats.rescued, 1);
+}
+
+static void count_rescues(struct rf_channel *channel)
+{
+	uint64_t now;
+
+	if (channel->tx.half.bell.timer_ns == RF_FOREVER &&
+		channel->rx.half.bell.timer_ns == RF_FOREVER)
+		return;
+	now = rf__now();
+	count_rescue(&channel->tx.half, now);
+	count_rescue(&channel->rx.half, now);
+}
+
 int rf_channel_process(struct rf_channel *channel)
 {
 	static const struct timespec at_once;
@@ -140,6 +162,8 @@ int rf_channel_process(struct rf_channel *channel)
 		rf__link_check_alive(&channel->link);
 	if (r > 0)
 		count_storm(channel);
+	else if (r == 0 && channel->epoll >= 0)
+		count_rescues(channel);
 	if (channel->rx.slots)
 		rf__rx_look_for_cut(&channel->rx);
 	return r < 0 ? r : state_of(channel);
@@ -155,6 +179,8 @@ static int arm_half(struct rf__half *half, size_t len, uint64_t *until_ns)
 	__atomic_store_n(&half->bell.asleep, 1, __ATOMIC_SEQ_CST);
 	if (rf__bell_arm(&half->bell, len, &until))
 		return 1;
+	half->bell.timer_ns = until;
+	half->bell.asked_bytes = len;
 	if (until < *until_ns)
 		*until_ns = until;
 	return 0;
@@ -245,6 +271,7 @@ int rf_channel_stats(struct rf_channel *channel, struct rf_stats *stats)
 		return -EINVAL;
 	known.size = stats->size;
 	known.doorbell = channel->link.doorbell;
+	known.fence = channel->terms.fence;
 	read_half(&known.tx, &channel->tx.half, channel->tx.ring.mask + 1);
 	read_half(&known.rx, &channel->rx.half, channel->rx.ring.mask + 1);
 	copy_out(stats, stats->size, &known, sizeof(known));

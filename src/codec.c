@@ -121,7 +121,7 @@ void rf__code_welcome(struct rf__codec *codec, struct rf__welcome *welcome)
 	code64(codec, &welcome->terms.area_bytes[RF__DOWN], 8);
 	code32(codec, &welcome->terms.kind, 4);
 	code32(codec, &welcome->terms.doorbell, 4);
-	code32(codec, &welcome->fence, 4);
+	code32(codec, &welcome->terms.fence, 4);
 	code32(codec, &welcome->listened, 4);
 	code32(codec, &welcome->terms.page_bytes, 4);
 	code32(codec, &welcome->n_fds, 4);

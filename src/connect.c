@@ -186,8 +186,10 @@ int rf_connect(const char *address, const struct rf_options *options, uint64_t d
 		r = rf__fail(reason, -EINVAL, "ret_channel is NULL");
 	if (r >= 0)
 		r = rf__options_read(options, true, &read, reason);
-	if (r >= 0)
-		r = connect_with(&parsed, &read, deadline_ns, ret_channel, reason);
+	if (r < 0)
+		return r;
+	rf__options_register(&read);
+	r = connect_with(&parsed, &read, deadline_ns, ret_channel, reason);
 	if (r >= 0 && parsed.kind == RF__ADDRESS_FD)
 		rf__close(&parsed.fd);
 	return r;

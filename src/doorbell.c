@@ -3,6 +3,7 @@
 #include "doorbell.h"
 
 #include "fds.h"
+#include "fence.h"
 #include "util/clock.h"
 #include "util/fd.h"
 
@@ -12,13 +13,16 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
-#define SPIN_LEAST_NS  (2 * UINT64_C(1000))
-#define PAUSES_MOST    64
-#define ALIVE_NS       (100 * RF__MSEC)
-#define OWED_NS        (10 * RF__MSEC)
-#define DEAR_NS        (200 * UINT64_C(1000)) /* a kick costs 200 ns to 20 us */
-#define DEAR_MOST_NS   (20 * RF__MSEC)
-#define MEASURED_KICKS 16
+#define SPIN_LEAST_NS   (2 * UINT64_C(1000))
+#define PAUSES_MOST     64
+#define ALIVE_NS        (100 * RF__MSEC)
+#define OWED_NS         (10 * RF__MSEC)
+#define DEAR_NS         (200 * UINT64_C(1000)) /* a kick costs 200 ns to 20 us */
+#define DEAR_MOST_NS    (20 * RF__MSEC)
+#define MEASURED_KICKS  16
+#define FENCED_LEAST_NS (100 * RF__MSEC)
+#define FENCED_MOST_NS  RF__SEC
+#define UNFENCED_NS     (10 * RF__MSEC)
 
 static inline void pause_processor(void)
 {
@@ -46,6 +50,7 @@ void rf__bell_init(struct rf__bell *bell, struct rf__link *link, struct rf__ring
 		.peer = -1,
 		.wake = -1,
 		.epoll = -1,
+		.timer_ns = RF_FOREVER,
 		.spin_ns = link->spin_ns};
 	link->bells[tx ? 0 : 1] = bell;
 }
@@ -219,18 +224,66 @@ static int flush(struct rf__bell *bell)
 	return r;
 }
 
+static void ask(struct rf__bell *bell, size_t len)
+{
+	if (bell->tx)
+		rf__ring_tx_ask(bell->tx, len);
+	else
+		rf__ring_rx_ask(bell->rx);
+}
+
+int rf__bell_look(struct rf__bell *bell, size_t len)
+{
+	return bell->tx ? rf__ring_tx_look(bell->tx, len) : rf__ring_rx_look(bell->rx);
+}
+
+static uint64_t between(uint64_t least, uint64_t n, uint64_t most)
+{
+	if (n < least)
+		return least;
+	return n < most ? n : most;
+}
+
+/* How long to sleep at most behind an asymmetric fence. A peer that did not register, although it said
+ * so, publishes what nobody is woken for (threats D12): the wait lasts at most as long again as it has
+ * lasted, and an idle channel wakes once a second. Without our own barrier, which a sandbox may forbid
+ * (threats C15), that can happen with an honest peer. */
+static uint64_t fenced_until(struct rf__bell *bell, bool passed)
+{
+	uint64_t now = rf__now(), position = bell->tx ? bell->tx->head : bell->rx->tail;
+
+	if (position != bell->still_at || !bell->still_ns) {
+		bell->still_at = position;
+		bell->still_ns = now;
+	}
+	if (!passed)
+		return rf__later(now, UNFENCED_NS);
+	return rf__later(now, between(FENCED_LEAST_NS, now - bell->still_ns, FENCED_MOST_NS));
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Between ask() and rf__bell_look() every other thread passes a barrier: pairs with move_to() of the
+ * ring. */
 int rf__bell_arm(struct rf__bell *bell, size_t len, uint64_t *ret_until_ns)
 {
-	const char *breach;
 	int r, flushed = flush(bell);
+	bool asymmetric = bell->link->asymmetric, passed;
+	const char *breach;
 
-	r = bell->tx ? rf__ring_tx_arm(bell->tx, len) : rf__ring_rx_arm(bell->rx);
+	ask(bell, len);
+	passed = asymmetric && rf__fence_pass();
+	r = rf__bell_look(bell, len);
 	breach = bell->tx ? bell->tx->breach : bell->rx->breach;
 	if (breach)
 		rf__link_break(bell->link, breach);
 	rf__bell_kick_if_due(bell);
-	*ret_until_ns = rf__bell_owes(bell) || flushed == -EAGAIN ? rf__later(rf__now(), OWED_NS)
-								  : RF_FOREVER;
+	*ret_until_ns = asymmetric && !r ? fenced_until(bell, passed) : RF_FOREVER;
+	if (rf__bell_owes(bell) || flushed == -EAGAIN)
+		*ret_until_ns = earlier(*ret_until_ns, rf__later(rf__now(), OWED_NS));
 	return r;
 }
 
@@ -286,8 +339,8 @@ static int sleep_once(
 	/* pairs with rf__link_wake_sleepers() */
 	__atomic_store_n(&bell->asleep, 1, __ATOMIC_SEQ_CST);
 	if (!rf__bell_arm(bell, len, &until)) {
-		until = until < poll ? until : poll;
-		r = block(bell, wait, deadline_ns < until ? deadline_ns : until);
+		until = earlier(until, poll);
+		r = block(bell, wait, earlier(deadline_ns, until));
 		wait->timed = !wait->woken && until < deadline_ns && rf__now() >= until;
 	}
 	__atomic_store_n(&bell->asleep, 0, __ATOMIC_RELAXED);

@@ -41,6 +41,7 @@ struct rf__link {
 	uint32_t draining;  /* atomic; suspect: a thread looks and reads, others do neither */
 	int pidfd;          /* -1: the hang-up of sock alone tells */
 	uint32_t doorbell;  /* enum rf_doorbell, never AUTO */
+	bool asymmetric;    /* the fence, as agreed: see ring.h */
 	uint32_t wait;      /* enum rf_wait */
 	uint64_t spin_ns;   /* the longest spin */
 	uint32_t flags;     /* of enum rf__link_flags; only ever set */
@@ -72,13 +73,17 @@ struct rf__bell {
 	int peer;               /* eventfd to kick; -1 with sockets */
 	int wake;  /* eventfd of our own: stop, and kicks that the other half's thread has read */
 	int epoll; /* what this half blocks in; -1 until it first does */
-	uint32_t asleep;            /* atomic: between arming and coming back */
-	uint64_t spin_ns;           /* how long to spin: follows what the last waits were like */
-	uint32_t measured;          /* so many kicks are still to be measured closely */
-	uint64_t dear_ns;           /* processor time of those of them that took too long */
-	struct rf__storm storm;     /* of this half's epoll */
-	uint64_t alive_ns;          /* when the peer was last known to be there, */
-	uint64_t alive_at;          /* and the position it had got to */
+	uint32_t asleep;        /* atomic: between arming and coming back */
+	uint64_t spin_ns;       /* how long to spin: follows what the last waits were like */
+	uint32_t measured;      /* so many kicks are still to be measured closely */
+	uint64_t dear_ns;       /* processor time of those of them that took too long */
+	struct rf__storm storm; /* of this half's epoll */
+	uint64_t alive_ns;      /* when the peer was last known to be there, */
+	uint64_t alive_at;      /* and the position it had got to */
+	uint64_t still_ns;      /* since when the peer makes no progress, as far as arming saw, */
+	uint64_t still_at;      /* and the position it had got to */
+	uint64_t timer_ns;      /* the caller's event loop looks again then; or RF_FOREVER */
+	size_t asked_bytes;     /* what it was armed for */
 	struct rf_half_stats stats; /* written by the half's thread, read by any: rf__count() */
 };
 
@@ -121,6 +126,9 @@ void rf__bell_learn(struct rf__bell *bell, const struct rf__wait *wait);
 /* Asks for a kick and looks again. 1: there is something; 0: sleep, until *ret_until_ns at the
  * latest. Also kicks what arming gave back. */
 int rf__bell_arm(struct rf__bell *bell, size_t len, uint64_t *ret_until_ns);
+
+/* The second half of arming: is there something? */
+int rf__bell_look(struct rf__bell *bell, size_t len);
 
 /* Makes the kicks that are owed, of either half: the other may be asleep, waiting for what the kick
  * would bring. What fails for lack of memory stays owed. The figures are self's. */

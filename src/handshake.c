@@ -355,6 +355,7 @@ static int begin_build(struct rf__handshake *h)
 		return 0;
 	channel->terms = h->wire.terms;
 	channel->link.doorbell = h->wire.terms.doorbell;
+	channel->link.asymmetric = h->wire.terms.fence == RF__FENCE_ASYMMETRIC;
 	if (channel->publisher)
 		r = rf__publisher_admit(
 			channel->publisher, channel, &channel->terms, &h->wire.reason);

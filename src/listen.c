@@ -151,6 +151,7 @@ int rf__listen(const char *address, const struct rf_options *options,
 		r = rf__options_read(options, false, &read, reason);
 	if (r < 0)
 		return r;
+	rf__options_register(&read);
 	r = new_listener(&read, publisher, &l, reason);
 	if (r < 0)
 		return r;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Options: see options.h. */
 #include "options.h"
+#include "fence.h"
 #include "region.h"
 #include "ring-layout.h"
 #include "util/check.h"
@@ -15,7 +16,8 @@
 #define MAX_CHANNELS_DEFAULT 64
 
 #define FLAGS_KNOWN                                                                                \
-	(RF_OPTION_GROUP | RF_OPTION_POPULATE | RF_OPTION_MLOCK | RF_OPTION_HUGE | RF_OPTION_RENEW)
+	(RF_OPTION_GROUP | RF_OPTION_POPULATE | RF_OPTION_MLOCK | RF_OPTION_HUGE |                 \
+		RF_OPTION_RENEW | RF_OPTION_FENCE)
 #define FD_KINDS_KNOWN (2u * RF_FD_OTHER - 1)
 
 static bool is_zero(const unsigned char *bytes, size_t n)
@@ -246,6 +248,12 @@ int rf__options_read(const struct rf_options *options, bool connects,
 	return 0;
 }
 
+void rf__options_register(struct rf_options *options)
+{
+	if (options->flags & RF_OPTION_FENCE && !rf__fence_register())
+		options->flags &= ~(uint32_t)RF_OPTION_FENCE;
+}
+
 /* An eventfd can be made to hang us by whoever shares it (threats D2, D3): only with a peer that
  * could stop us anyway, or is trusted. Behind a socket that somebody else listened on, the
  * client has verified that somebody, not us. */
@@ -269,6 +277,7 @@ struct rf__wish rf__options_wish(const struct rf_options *options,
 		.doorbells = doorbells(options, verified),
 		.page_bytes = (uint32_t)rf__page_bytes(),
 		.listened = listened,
+		.asymmetric = options->flags & RF_OPTION_FENCE,
 		.element_bytes = (uint32_t)options->element_bytes,
 		.slots = options->slots,
 		.slot_bytes = options->slot_bytes,

@@ -14,6 +14,9 @@
 int rf__options_read(const struct rf_options *options, bool connects,
 	struct rf_options *ret_options, struct rf__reason *reason);
 
+/* Does what RF_OPTION_FENCE asks of the process; takes the flag away where that cannot be. */
+void rf__options_register(struct rf_options *options);
+
 /* What to ask for, from a peer like that, met that way. listened: a server's own call of
  * listen(2) made the socket. */
 struct rf__wish rf__options_wish(const struct rf_options *options,

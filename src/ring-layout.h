@@ -152,9 +152,21 @@ static inline void rf__store_relaxed(uint64_t *word, uint64_t value)
 	__atomic_store_n(word, rf__accessed(RF__OP_STORE, word, value), __ATOMIC_RELAXED);
 }
 
+static inline void rf__store_release(uint64_t *word, uint64_t value)
+{
+	__atomic_store_n(word, rf__accessed(RF__OP_STORE, word, value), __ATOMIC_RELEASE);
+}
+
 static inline void rf__store_seq_cst(uint64_t *word, uint64_t value)
 {
 	__atomic_store_n(word, rf__accessed(RF__OP_STORE, word, value), __ATOMIC_SEQ_CST);
+}
+
+/* Keeps the compiler from moving accesses over it, and says nothing to the processor: one half of an
+ * asymmetric fence, whose other half is membarrier(2). */
+static inline void rf__compiler_barrier(void)
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
 /* Payload, which nobody interprets. */

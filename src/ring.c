@@ -35,6 +35,30 @@ static bool is_whole(uint64_t unit, uint64_t bytes)
 	return unit ? !(bytes % unit) : !(bytes % 8);
 }
 
+/* Stores a position and loads the want of the peer behind it. Symmetric: pairs with the store of the
+ * want and the load of the position in ask_at() and rf__ring_tx_look() or rf__ring_rx_look(). Asymmetric:
+ * with the barrier that the peer's membarrier(2) makes this thread pass between those two: before the
+ * load here, which then finds the want; or behind the store, which is then found. */
+static uint64_t move_to(uint64_t *position, uint64_t to, const uint64_t *want, bool asymmetric)
+{
+	if (!asymmetric) {
+		rf__store_seq_cst(position, to);
+		return rf__load_seq_cst(want);
+	}
+	rf__store_release(position, to);
+	rf__compiler_barrier();
+	return rf__load_relaxed(want);
+}
+
+/* Pairs with move_to(). */
+static void ask_at(uint64_t *want, uint64_t position, bool asymmetric)
+{
+	if (asymmetric)
+		rf__store_relaxed(want, position);
+	else
+		rf__store_seq_cst(want, position);
+}
+
 /* The producer */
 
 void rf__ring_tx_init(struct rf__ring_tx *tx, struct rf__producer_words *own,
@@ -237,14 +261,14 @@ bool rf__ring_tx_is_open(struct rf__ring_tx *tx, uint64_t id)
 
 void rf__ring_tx_publish_to(struct rf__ring_tx *tx, uint64_t limit)
 {
-	uint64_t before = tx->published;
+	uint64_t before = tx->published, want;
 
 	if (limit == before)
 		return;
 	tx->published = limit;
-	/* pairs with rf__ring_rx_refresh(): headers and payload first; and with rf__ring_rx_arm() */
-	rf__store_seq_cst(&tx->own->tail, limit);
-	if (crosses(before, limit, rf__load_seq_cst(&tx->peer->data_want)))
+	/* pairs with rf__ring_rx_refresh(): headers and payload first */
+	want = move_to(&tx->own->tail, limit, &tx->peer->data_want, tx->asymmetric);
+	if (crosses(before, limit, want))
 		tx->kick_due = true;
 }
 
@@ -292,11 +316,17 @@ void rf__ring_tx_close(struct rf__ring_tx *tx, enum rf__closed why)
 	tx->kick_due = true;
 }
 
-int rf__ring_tx_arm(struct rf__ring_tx *tx, size_t len)
+void rf__ring_tx_ask(struct rf__ring_tx *tx, size_t len)
 {
 	uint64_t each = taken_by(tx, len ? len : tx->unit);
 
-	rf__store_seq_cst(&tx->own->space_want, tx->reserved + each - tx->capacity);
+	ask_at(&tx->own->space_want, tx->reserved + each - tx->capacity, tx->asymmetric);
+}
+
+int rf__ring_tx_look(struct rf__ring_tx *tx, size_t len)
+{
+	uint64_t each = taken_by(tx, len ? len : tx->unit);
+
 	if (tx->breach || rf__ring_tx_refresh(tx) < 0)
 		return 1;
 	return tx_room(tx) >= each;
@@ -355,18 +385,18 @@ int rf__ring_rx_refresh(struct rf__ring_rx *rx)
 }
 
 /* The head goes out when nothing seen is left, or a quarter of the ring was given back: pairs
- * with rf__ring_tx_refresh() and rf__ring_tx_arm(). */
+ * with rf__ring_tx_refresh(). */
 static void give_back(struct rf__ring_rx *rx, bool now)
 {
-	uint64_t before = rx->stored;
+	uint64_t before = rx->stored, want;
 
 	if (rx->released == before)
 		return;
 	if (!now && rx->released != rx->tail && rx->released - before < rx->capacity / 4)
 		return;
 	rx->stored = rx->released;
-	rf__store_seq_cst(&rx->own->head, rx->stored);
-	if (crosses(before, rx->stored, rf__load_seq_cst(&rx->peer->space_want)))
+	want = move_to(&rx->own->head, rx->stored, &rx->peer->space_want, rx->asymmetric);
+	if (crosses(before, rx->stored, want))
 		rx->kick_due = true;
 }
 
@@ -553,10 +583,14 @@ void rf__ring_rx_finish(struct rf__ring_rx *rx)
 	rx->final = true;
 }
 
-int rf__ring_rx_arm(struct rf__ring_rx *rx)
+void rf__ring_rx_ask(struct rf__ring_rx *rx)
 {
 	give_back(rx, true);
-	rf__store_seq_cst(&rx->own->data_want, rx->tail + 1);
+	ask_at(&rx->own->data_want, rx->tail + 1, rx->asymmetric);
+}
+
+int rf__ring_rx_look(struct rf__ring_rx *rx)
+{
 	if (rx->breach || rx->position != rx->tail || rf__ring_rx_refresh(rx) < 0)
 		return 1;
 	return rx->position != rx->tail || rx->final;

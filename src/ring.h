@@ -16,6 +16,11 @@
  *	producer: store tail, load data_want        consumer: store data_want, load tail
  *	consumer: store head, load space_want       producer: store space_want, load head
  *
+ * Or, where both ends agreed on the asymmetric fence, the accesses of whoever publishes stand in that
+ * order in its program, and no more; and whoever is going to sleep makes all others pass a barrier
+ * between its store and its look. That is the caller's, too (fence.h): so a half arms in two steps,
+ * rf__ring_tx_ask() and rf__ring_tx_look(), with the barrier between them.
+ *
  * A handle belongs to one thread at a time; the two ends share nothing but the two regions.
  *
  * A view is the same ring without headers: unit is the size of an element in bytes, 1 for a stream;
@@ -57,6 +62,7 @@ struct rf__ring_tx {
 	uint32_t waiting_end;
 	bool ended;
 	bool kick_due;
+	bool asymmetric; /* the fence, as agreed */
 	struct rf__reservation waiting[RF_RESERVED_MAX];
 };
 
@@ -76,10 +82,12 @@ struct rf__ring_rx {
 	bool final;      /* tail is never loaded again */
 	uint32_t closed; /* enum rf__closed: why, as the producer said */
 	bool kick_due;
+	bool asymmetric; /* the fence, as agreed */
 };
 
 /* Both begin at position 0 on fresh, zero regions. capacity is a power of two. unit is 0: whoever
- * wants a view sets it right afterwards; of a slot ring also the capacity, which may be less. */
+ * wants a view sets it right afterwards; of a slot ring also the capacity, which may be less; and
+ * asymmetric where that was agreed on. */
 void rf__ring_tx_init(struct rf__ring_tx *tx, struct rf__producer_words *own,
 	const struct rf__consumer_words *peer, unsigned char *data, uint64_t capacity);
 void rf__ring_rx_init(struct rf__ring_rx *rx, struct rf__consumer_words *own,
@@ -141,9 +149,10 @@ void rf__ring_tx_close(struct rf__ring_tx *tx, enum rf__closed why);
 /* Gives everything up that is not published yet, and tells nobody. */
 void rf__ring_tx_abandon(struct rf__ring_tx *tx);
 
-/* Asks to be kicked once len bytes fit (in a view 0 is one unit), then looks again. 1: they fit
- * already, or the ring is broken; 0: sleep. */
-int rf__ring_tx_arm(struct rf__ring_tx *tx, size_t len);
+/* Asks to be kicked once len bytes fit (in a view 0 is one unit). Then, behind the barrier where the
+ * fence is asymmetric, look: 1: they fit already, or the ring is broken; 0: sleep. */
+void rf__ring_tx_ask(struct rf__ring_tx *tx, size_t len);
+int rf__ring_tx_look(struct rf__ring_tx *tx, size_t len);
 void rf__ring_tx_disarm(struct rf__ring_tx *tx);
 
 /* How many reservations are neither committed nor cancelled. */
@@ -189,9 +198,10 @@ bool rf__ring_rx_lent(const struct rf__ring_rx *rx);
 /* The producer is dead: tail is loaded a last time. */
 void rf__ring_rx_finish(struct rf__ring_rx *rx);
 
-/* Stores the head, asks to be kicked at the next record, looks again. 1: there is something
- * already (end and breach, too); 0: sleep. */
-int rf__ring_rx_arm(struct rf__ring_rx *rx);
+/* Stores the head, asks to be kicked at the next record. Then, behind the barrier where the fence is
+ * asymmetric, look: 1: there is something already (end and breach, too); 0: sleep. */
+void rf__ring_rx_ask(struct rf__ring_rx *rx);
+int rf__ring_rx_look(struct rf__ring_rx *rx);
 void rf__ring_rx_disarm(struct rf__ring_rx *rx);
 
 #endif

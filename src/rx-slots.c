@@ -37,6 +37,7 @@ int rf__rx_start(struct rf_rx *rx, const struct rf__terms *terms, enum rf__way w
 	rf__ring_rx_init(&rx->ring, (void *)half->own.base, (const void *)half->peer.base,
 		half->peer.base + rf__page_bytes(), half->peer.area_bytes);
 	rx->ring.unit = rf__terms_unit(terms);
+	rx->ring.asymmetric = terms->fence == RF__FENCE_ASYMMETRIC;
 	if (terms->kind != RF_SLOTS)
 		return 0;
 	rx->ring.capacity = terms->hold * RF__DESCRIPTOR_BYTES;

@@ -346,6 +346,14 @@ static void agree_fds(const struct rf__wish *receiver, enum rf__way way, struct 
 		terms->fds[way] = fds;
 }
 
+/* 0: none. */
+static uint32_t agree_fence(const struct rf__wish *server, uint32_t fences)
+{
+	if (server->asymmetric && fences & 1u << RF__FENCE_ASYMMETRIC)
+		return RF__FENCE_ASYMMETRIC;
+	return fences & 1u << RF__FENCE_SEQ_CST ? RF__FENCE_SEQ_CST : 0;
+}
+
 static int agree_wakeups(const struct rf__wish *server, const struct rf__hello *hello,
 	struct rf__terms *terms, struct rf__reason *reason)
 {
@@ -353,7 +361,8 @@ static int agree_wakeups(const struct rf__wish *server, const struct rf__hello *
 
 	if (!(bells & (RF__BELL_EVENTFD | RF__BELL_SOCKET)))
 		return NO_GROUND("client and server share no doorbell");
-	if (!(hello->fences & 1u << RF__FENCE_SEQ_CST))
+	terms->fence = agree_fence(server, hello->fences);
+	if (!terms->fence)
 		return NO_GROUND("client and server share no fence");
 	terms->doorbell = bells & RF__BELL_EVENTFD ? RF_DOORBELL_EVENTFD : RF_DOORBELL_SOCKET;
 	return 0;
@@ -424,6 +433,11 @@ static bool doorbell_is_fine(const struct rf__wish *wish, uint32_t doorbell)
 	if (doorbell != RF_DOORBELL_EVENTFD && doorbell != RF_DOORBELL_SOCKET)
 		return false;
 	return wish->doorbells & 1u << doorbell;
+}
+
+static bool fence_is_fine(const struct rf__wish *wish, uint32_t fence)
+{
+	return fence == RF__FENCE_SEQ_CST || (fence == RF__FENCE_ASYMMETRIC && wish->asymmetric);
 }
 
 static bool slots_are_fine(const struct rf__wish *wish, const struct rf__terms *terms)
@@ -511,5 +525,5 @@ const char *rf__terms_lie(const struct rf__wish *wish, const struct rf__welcome 
 		return "descriptors beside the data";
 	if (!doorbell_is_fine(wish, terms->doorbell))
 		return "doorbell";
-	return welcome->fence == RF__FENCE_SEQ_CST ? NULL : "fence";
+	return fence_is_fine(wish, terms->fence) ? NULL : "fence";
 }

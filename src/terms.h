@@ -38,9 +38,11 @@ enum rf__way { RF__UP /* client to server */, RF__DOWN /* server to client */, R
 #define RF__BELL_EVENTFD (1u << 1)
 #define RF__BELL_SOCKET  (1u << 2)
 
-/* How the barrier of a sleeper works: in HELLO a mask (bit n is number n), in WELCOME the number.
- * Only this one exists and is accepted; number 2 is kept for the asymmetric one. */
-#define RF__FENCE_SEQ_CST 1u
+/* How the barrier of a sleeper works: in HELLO a mask (bit n is number n), in WELCOME the number. Both
+ * sides order their accesses; or the sleeper makes the other one pass a barrier, which has
+ * registered for that. The latter where both offer it. */
+#define RF__FENCE_SEQ_CST    1u
+#define RF__FENCE_ASYMMETRIC 2u
 
 /* What one end wants: its options, defaults filled in, and what it found out about the peer. */
 struct rf__wish {
@@ -66,6 +68,7 @@ struct rf__wish {
 	bool publishes; /* server: its slots are what they are, and shared by all its clients */
 
 	struct rf__fd_terms fds; /* descriptors beside the data that this end takes */
+	bool asymmetric;         /* offers that fence, too */
 };
 
 /* What both ends agreed on; from here on geometry is private memory. */
@@ -81,6 +84,7 @@ struct rf__terms {
 	uint32_t page_bytes;    /* of both ends */
 	uint32_t kind;          /* enum rf_kind, never 0 */
 	uint32_t doorbell;      /* enum rf_doorbell, never AUTO */
+	uint32_t fence;         /* RF__FENCE_… */
 	bool listened;          /* the server's */
 	uint32_t element_bytes; /* as in a wish */
 	char type[RF__TYPE_BYTES];
@@ -95,7 +99,7 @@ struct rf__hello {
 /* What a WELCOME says. */
 struct rf__welcome {
 	struct rf__terms terms;
-	uint32_t listened, fence, n_fds; /* listened: 0 or 1 */
+	uint32_t listened, n_fds; /* listened: 0 or 1 */
 };
 
 /* The server's terms for a client, from its own wish. 0; -ENOTSUP: no common ground, and reason

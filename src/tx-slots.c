@@ -46,6 +46,7 @@ int rf__tx_start(struct rf_tx *tx, const struct rf__terms *terms, enum rf__way w
 	rf__ring_tx_init(&tx->ring, (void *)half->own.base, (const void *)half->peer.base,
 		half->own.base + rf__page_bytes(), half->own.area_bytes);
 	tx->ring.unit = rf__terms_unit(terms);
+	tx->ring.asymmetric = terms->fence == RF__FENCE_ASYMMETRIC;
 	tx->fd_terms = terms->fds[way];
 	if (terms->kind != RF_SLOTS)
 		return 0;

@@ -64,7 +64,7 @@ static int take_hello(struct rf__wire *wire, struct rf__codec *codec)
 
 static int take_welcome(struct rf__wire *wire, struct rf__codec *codec, unsigned n_fds)
 {
-	struct rf__welcome welcome = {.fence = 0};
+	struct rf__welcome welcome = {.n_fds = 0};
 	unsigned implied;
 	const char *lie;
 
@@ -186,12 +186,16 @@ static void copy_text(char *to, const char *from, size_t size)
 		to[i] = from[i];
 }
 
+static uint32_t fences(const struct rf__wish *wish)
+{
+	return 1u << RF__FENCE_SEQ_CST | (wish->asymmetric ? 1u << RF__FENCE_ASYMMETRIC : 0u);
+}
+
 static void put_body(const struct rf__wire *wire, struct rf__codec *codec)
 {
-	struct rf__hello hello = {.wish = wire->wish, .fences = 1u << RF__FENCE_SEQ_CST};
+	struct rf__hello hello = {.wish = wire->wish, .fences = fences(&wire->wish)};
 	struct rf__welcome welcome = {.terms = wire->terms,
 		.listened = wire->terms.listened,
-		.fence = RF__FENCE_SEQ_CST,
 		.n_fds = rf__terms_fds(&wire->terms)};
 	struct rf__refuse refuse = {.code = RF__REFUSAL_POLICY};
 

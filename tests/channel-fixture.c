@@ -7,6 +7,7 @@
 #include "util/clock.h"
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@ struct rf_options channel_options(uint32_t doorbell, uint32_t wait)
 	options.ring_bytes = RING_BYTES;
 	options.doorbell = doorbell;
 	options.wait = wait;
+	options.flags = getenv("RF_TEST_FENCE") ? RF_OPTION_FENCE : 0;
 	return options;
 }
 

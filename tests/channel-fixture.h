@@ -19,6 +19,7 @@
 /* Rings of 64 KiB. */
 #define RING_BYTES 65536
 
+/* With RF_OPTION_FENCE where the environment has RF_TEST_FENCE, as tests/peer has it then. */
 struct rf_options channel_options(uint32_t doorbell, uint32_t wait);
 
 /* Both ends of a channel, in this process: as accepted, and as connected. */

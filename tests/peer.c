@@ -109,6 +109,7 @@ int main(int argc, char *argv[])
 	int result;
 
 	rf_options_init(&options);
+	options.flags = getenv("RF_TEST_FENCE") ? RF_OPTION_FENCE : 0;
 	if (argc < 3)
 		return 2;
 	if (argc > 4) {

@@ -6,12 +6,14 @@
 #ifndef RF_TESTS_RING_FIXTURE_H
 #define RF_TESTS_RING_FIXTURE_H
 
+#include "fence.h"
 #include "region.h"
 #include "ring.h"
 
 #include "support.h"
 #include <errno.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct ring {
@@ -36,6 +38,12 @@ static inline void map_twice(struct rf__region *own, struct rf__region *seen, ui
 	seen->fd = -1;
 }
 
+/* The asymmetric one where the environment has RF_TEST_FENCE. */
+static inline void ring_choose_fence(struct ring *ring)
+{
+	ring->tx.asymmetric = ring->rx.asymmetric = getenv("RF_TEST_FENCE") && rf__fence_register();
+}
+
 /* Both ends from the beginning, over zero words; the data stay what they are. */
 static inline void ring_init(struct ring *ring)
 {
@@ -47,6 +55,7 @@ static inline void ring_init(struct ring *ring)
 	rf__ring_rx_init(&ring->rx, ring->consumer_words,
 		(const struct rf__producer_words *)(const void *)ring->producer_seen.base,
 		ring->producer_seen.base + rf__page_bytes(), ring->capacity);
+	ring_choose_fence(ring);
 }
 
 static inline void ring_open(struct ring *ring, uint64_t capacity)
@@ -70,6 +79,7 @@ static inline void ring_share_mappings(struct ring *ring)
 		&ring->tx, ring->producer_words, ring->consumer_words, ring->data, ring->capacity);
 	rf__ring_rx_init(
 		&ring->rx, ring->consumer_words, ring->producer_words, ring->data, ring->capacity);
+	ring_choose_fence(ring);
 }
 
 static inline void ring_close(struct ring *ring)
@@ -139,6 +149,23 @@ static inline bool is_filled(const void *from, size_t len, uint64_t seed)
 		if (p[i] != pattern(seed, i))
 			return false;
 	return true;
+}
+
+/* Asks for a kick and looks again: 1: there is something; 0: sleep. As doorbell.c does it. */
+static inline int arm_tx(struct rf__ring_tx *tx, size_t len)
+{
+	rf__ring_tx_ask(tx, len);
+	if (tx->asymmetric && !rf__fence_pass())
+		return -1;
+	return rf__ring_tx_look(tx, len);
+}
+
+static inline int arm_rx(struct rf__ring_rx *rx)
+{
+	rf__ring_rx_ask(rx);
+	if (rx->asymmetric && !rf__fence_pass())
+		return -1;
+	return rf__ring_rx_look(rx);
 }
 
 /* One step of either end that has to succeed. */

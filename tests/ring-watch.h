@@ -117,7 +117,7 @@ static inline int tx_arm(size_t len)
 	int r;
 
 	begin_call();
-	r = rf__ring_tx_arm(&ring.tx, len);
+	r = arm_tx(&ring.tx, len);
 	end_call();
 	return r;
 }
@@ -154,7 +154,7 @@ static inline int rx_arm(void)
 	int r;
 
 	begin_call();
-	r = rf__ring_rx_arm(&ring.rx);
+	r = arm_rx(&ring.rx);
 	end_call();
 	return r;
 }

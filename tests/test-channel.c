@@ -284,7 +284,7 @@ static void p4_copy_is_stable(void **state)
 
 static void structs_are_filled_as_far_as_they_reach(void **state)
 {
-	struct rf_stats stats = {.size = offsetof(struct rf_stats, reserved), .reserved = 99};
+	struct rf_stats stats = {.size = offsetof(struct rf_stats, fence), .fence = 99};
 	struct rf_peer peer = {.size = offsetof(struct rf_peer, flags), .flags = 99};
 	struct ends ends;
 
@@ -292,8 +292,8 @@ static void structs_are_filled_as_far_as_they_reach(void **state)
 	open_plain(&ends);
 	assert_int_equal(rf_channel_stats(ends.server, &stats), 0);
 	assert_int_equal(stats.doorbell, RF_DOORBELL_SOCKET);
-	assert_int_equal(stats.reserved, 99);
-	assert_int_equal(stats.size, offsetof(struct rf_stats, reserved));
+	assert_int_equal(stats.fence, 99);
+	assert_int_equal(stats.size, offsetof(struct rf_stats, fence));
 	assert_int_equal(rf_channel_peer(ends.server, &peer), 0);
 	assert_int_equal(peer.uid, geteuid());
 	assert_int_equal(peer.pid, getpid());

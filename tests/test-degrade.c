@@ -19,7 +19,9 @@
 #endif
 
 #define LARGE_BYTES ((size_t)4 << 20)
-#define EVERYTHING  "passrights,peerpidfd,noexec_seal,proc,pidfd,populate,collapse,epoll_pwait2"
+#define EVERYTHING                                                                                 \
+	"passrights,peerpidfd,noexec_seal,proc,pidfd,populate,collapse,membarrier,"                \
+	"epoll_pwait2"
 
 static unsigned refused_waits;
 
@@ -110,7 +112,7 @@ static struct rf_options all_flags(void)
 {
 	struct rf_options options = channel_options(RF_DOORBELL_AUTO, RF_WAIT_SLEEP);
 
-	options.flags = RF_OPTION_POPULATE | RF_OPTION_HUGE;
+	options.flags = RF_OPTION_POPULATE | RF_OPTION_HUGE | RF_OPTION_FENCE;
 	options.ring_bytes = LARGE_BYTES;
 	return options;
 }

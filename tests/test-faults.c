@@ -65,7 +65,8 @@ static struct rf_options scene_options(const struct scene *scene)
 
 	options.ring_bytes = 4096;
 	if (scene->sandboxed) {
-		options.flags = RF_OPTION_GROUP | RF_OPTION_MLOCK | RF_OPTION_HUGE;
+		options.flags =
+			RF_OPTION_GROUP | RF_OPTION_MLOCK | RF_OPTION_HUGE | RF_OPTION_FENCE;
 		options.group = getegid();
 	}
 	return options;

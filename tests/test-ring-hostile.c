@@ -334,8 +334,8 @@ static void p10_unused_words_stay_zero(void **state)
 
 	(void)state;
 	for (uint32_t i = 0; i < 500; i++) {
-		rf__ring_rx_arm(&ring.rx);
-		rf__ring_tx_arm(&ring.tx, i);
+		arm_rx(&ring.rx);
+		arm_tx(&ring.tx, i);
 		send_one(&ring, i, i);
 		receive(&ring, i, i);
 		rf__ring_tx_disarm(&ring.tx);

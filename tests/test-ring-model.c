@@ -216,7 +216,7 @@ static void do_arm_producer(void)
 {
 	size_t len = random_len();
 	uint64_t end = model.reserved + rf__record_bytes(len);
-	int r = rf__ring_tx_arm(&ring.tx, len);
+	int r = arm_tx(&ring.tx, len);
 
 	assert_int_equal(r, end - base() <= ring.capacity);
 	model.producer_sleeps = !r;
@@ -318,7 +318,7 @@ static void do_arm_consumer(void)
 {
 	uint64_t before = base();
 	bool more = ring.rx.position != model.published;
-	int r = rf__ring_rx_arm(&ring.rx);
+	int r = arm_rx(&ring.rx);
 
 	assert_int_equal(r, more);
 	model.consumer_sleeps = !r;
@@ -390,7 +390,7 @@ static void drain(void)
 		do_release();
 	assert_int_equal(borrow_result(&ring), 0);
 	assert_null(next_published());
-	assert_int_equal(rf__ring_rx_arm(&ring.rx), 1);
+	assert_int_equal(arm_rx(&ring.rx), 1);
 	assert_int_equal(base(), model.published);
 }
 

@@ -78,7 +78,7 @@ static bool wait_for_space(struct run *run, size_t len)
 		return !is_late(run);
 	}
 	run->space_arms++;
-	if (!rf__ring_tx_arm(&run->ring.tx, len))
+	if (!arm_tx(&run->ring.tx, len))
 		in_time = sleep_on(run, &run->space);
 	rf__ring_tx_disarm(&run->ring.tx);
 	return in_time;
@@ -144,7 +144,7 @@ static bool wait_for_data(struct run *run)
 		return !is_late(run);
 	}
 	run->data_arms++;
-	if (!rf__ring_rx_arm(&run->ring.rx))
+	if (!arm_rx(&run->ring.rx))
 		in_time = sleep_on(run, &run->data);
 	rf__ring_rx_disarm(&run->ring.rx);
 	return in_time;

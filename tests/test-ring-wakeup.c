@@ -100,7 +100,7 @@ static void the_head_is_stored_before_the_consumer_sleeps(void **state)
 	receive_eighth(0);
 	m = borrow(&ring);
 	assert_int_equal(head(), 0);
-	assert_int_equal(rf__ring_rx_arm(&ring.rx), 1);
+	assert_int_equal(arm_rx(&ring.rx), 1);
 	assert_int_equal(head(), ring.capacity / 8);
 	release(&ring, &m);
 }
@@ -133,7 +133,7 @@ static void a_head_is_not_stored_twice(void **state)
 	receive(&ring, 8, 0);
 	poke(&ring.consumer_words->head, 12345);
 	assert_int_equal(borrow_result(&ring), -EAGAIN);
-	assert_int_equal(rf__ring_rx_arm(&ring.rx), 0);
+	assert_int_equal(arm_rx(&ring.rx), 0);
 	assert_int_equal(head(), 12345);
 }
 
@@ -153,7 +153,7 @@ static void a_sleeping_consumer_is_kicked_once_per_sleep(void **state)
 {
 	(void)state;
 	for (uint32_t i = 0; i < 3; i++) {
-		assert_int_equal(rf__ring_rx_arm(&ring.rx), 0);
+		assert_int_equal(arm_rx(&ring.rx), 0);
 		put(&ring, 8, 0);
 		publish();
 		assert_true(consumer_is_kicked());
@@ -169,7 +169,7 @@ static void a_sleeping_consumer_is_kicked_once_per_sleep(void **state)
 static void a_kick_stays_due_until_the_caller_clears_it(void **state)
 {
 	(void)state;
-	rf__ring_rx_arm(&ring.rx);
+	arm_rx(&ring.rx);
 	send_one(&ring, 8, 0);
 	send_one(&ring, 8, 1);
 	assert_true(consumer_is_kicked());
@@ -180,7 +180,7 @@ static void what_publishes_nothing_kicks_nobody(void **state)
 	struct rf_buffer open = reserve(&ring, 8);
 
 	(void)state;
-	rf__ring_rx_arm(&ring.rx);
+	arm_rx(&ring.rx);
 	put(&ring, 8, 1);
 	publish();
 	assert_false(consumer_is_kicked());
@@ -194,7 +194,7 @@ static void a_disarmed_consumer_is_not_kicked(void **state)
 {
 	(void)state;
 	for (uint32_t i = 0; i < 3; i++) {
-		assert_int_equal(rf__ring_rx_arm(&ring.rx), 0);
+		assert_int_equal(arm_rx(&ring.rx), 0);
 		rf__ring_rx_disarm(&ring.rx);
 		send_one(&ring, 8, i);
 		assert_false(consumer_is_kicked());
@@ -214,19 +214,19 @@ static void a_consumer_does_not_sleep_over_records(void **state)
 	struct rf_message m;
 
 	(void)state;
-	assert_int_equal(rf__ring_rx_arm(&ring.rx), 0);
+	assert_int_equal(arm_rx(&ring.rx), 0);
 	send_one(&ring, 8, 0);
-	assert_int_equal(rf__ring_rx_arm(&ring.rx), 1);
+	assert_int_equal(arm_rx(&ring.rx), 1);
 	m = borrow(&ring);
-	assert_int_equal(rf__ring_rx_arm(&ring.rx), 0);
+	assert_int_equal(arm_rx(&ring.rx), 0);
 	send_one(&ring, 8, 1);
 	send_one(&ring, 8, 2);
 	release(&ring, &m);
 	receive(&ring, 8, 1);
-	assert_int_equal(rf__ring_rx_arm(&ring.rx), 1);
+	assert_int_equal(arm_rx(&ring.rx), 1);
 	receive(&ring, 8, 2);
 	rf__ring_tx_end(&ring.tx);
-	assert_int_equal(rf__ring_rx_arm(&ring.rx), 1);
+	assert_int_equal(arm_rx(&ring.rx), 1);
 }
 
 /* Kicks for the producer. */
@@ -241,7 +241,7 @@ static void a_producer_is_kicked_when_its_record_fits(void **state)
 
 		ring_start_at(&ring, 0 - ring.capacity / 2);
 		fill_with_eighths();
-		assert_int_equal(rf__ring_tx_arm(&ring.tx, len), 0);
+		assert_int_equal(arm_tx(&ring.tx, len), 0);
 		for (uint32_t i = 0; i < 8; i++) {
 			uint64_t before = i / 2 * quarter, after = (i + 1) / 2 * quarter;
 			uint64_t each = rf__record_bytes(len);
@@ -259,7 +259,7 @@ static void a_producer_that_is_awake_or_disarmed_is_not_kicked(void **state)
 	for (int armed = 0; armed < 2; armed++) {
 		fill_with_eighths();
 		if (armed) {
-			assert_int_equal(rf__ring_tx_arm(&ring.tx, 0), 0);
+			assert_int_equal(arm_tx(&ring.tx, 0), 0);
 			rf__ring_tx_disarm(&ring.tx);
 		}
 		for (uint32_t i = 0; i < 8; i++)
@@ -277,7 +277,7 @@ static void a_producer_is_disarmed_from_where_it_saw_the_head(void **state)
 	receive_eighth(0);
 	receive_eighth(1);
 	buffer = reserve(&ring, 8);
-	assert_int_equal(rf__ring_tx_arm(&ring.tx, ring.capacity / 2 - RF__HEADER), 0);
+	assert_int_equal(arm_tx(&ring.tx, ring.capacity / 2 - RF__HEADER), 0);
 	rf__ring_tx_disarm(&ring.tx);
 	for (uint32_t i = 2; i < 8; i++)
 		receive_eighth(i);
@@ -290,14 +290,14 @@ static void a_producer_does_not_sleep_over_room(void **state)
 	const size_t eighth = ring.capacity / 8 - RF__HEADER;
 
 	(void)state;
-	assert_int_equal(rf__ring_tx_arm(&ring.tx, ring.capacity / 2 - RF__HEADER), 1);
+	assert_int_equal(arm_tx(&ring.tx, ring.capacity / 2 - RF__HEADER), 1);
 	fill_with_eighths();
-	assert_int_equal(rf__ring_tx_arm(&ring.tx, 0), 0);
+	assert_int_equal(arm_tx(&ring.tx, 0), 0);
 	receive_eighth(0);
-	assert_int_equal(rf__ring_tx_arm(&ring.tx, 0), 0);
+	assert_int_equal(arm_tx(&ring.tx, 0), 0);
 	receive_eighth(1);
-	assert_int_equal(rf__ring_tx_arm(&ring.tx, 2 * eighth + RF__HEADER), 1);
-	assert_int_equal(rf__ring_tx_arm(&ring.tx, 2 * eighth + RF__HEADER + 1), 0);
+	assert_int_equal(arm_tx(&ring.tx, 2 * eighth + RF__HEADER), 1);
+	assert_int_equal(arm_tx(&ring.tx, 2 * eighth + RF__HEADER + 1), 0);
 }
 
 /* Interleavings: at one access of one end, the other end runs. A load has happened by then, a store
@@ -349,7 +349,7 @@ static void end_stream(void)
 
 static void arm_consumer(void)
 {
-	other.result = rf__ring_rx_arm(&ring.rx);
+	other.result = arm_rx(&ring.rx);
 }
 
 static void consumer_publishes_or_sleeps(void (*producer)(void))
@@ -362,7 +362,7 @@ static void consumer_publishes_or_sleeps(void (*producer)(void))
 		ring_init(&ring);
 		put(&ring, 8, 0);
 		act_at(at, producer);
-		sleeps = !rf__ring_rx_arm(&ring.rx);
+		sleeps = !arm_rx(&ring.rx);
 		ran = acted();
 		if (ran)
 			assert_true(!sleeps || ring.tx.kick_due);
@@ -412,7 +412,7 @@ static void release_lent(void)
 
 static void arm_producer(void)
 {
-	other.result = rf__ring_tx_arm(&ring.tx, 0);
+	other.result = arm_tx(&ring.tx, 0);
 }
 
 static void fill_and_borrow(void)
@@ -449,7 +449,7 @@ static void arming_against_releasing_loses_no_wakeup(void **state)
 
 		fill_and_borrow();
 		act_at(at, release_lent);
-		sleeps = !rf__ring_tx_arm(&ring.tx, 0);
+		sleeps = !arm_tx(&ring.tx, 0);
 		ran = acted();
 		if (ran)
 			assert_true(!sleeps || ring.rx.kick_due);

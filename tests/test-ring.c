@@ -409,7 +409,7 @@ static void end_of_stream_comes_after_the_last_record_and_stays(void **state)
 	assert_int_equal(borrow_result(&ring), 0);
 	rf__ring_rx_finish(&ring.rx);
 	assert_int_equal(borrow_result(&ring), 0);
-	assert_int_equal(rf__ring_rx_arm(&ring.rx), 1);
+	assert_int_equal(arm_rx(&ring.rx), 1);
 }
 
 static void who_is_cut_off_gets_what_was_published_and_is_told_why(void **state)
@@ -426,7 +426,7 @@ static void who_is_cut_off_gets_what_was_published_and_is_told_why(void **state)
 		assert_int_equal(borrow_result(&ring), -EPIPE);
 		assert_int_equal(borrow_result(&ring), -EPIPE);
 		assert_int_equal(ring.rx.closed, reasons[i]);
-		assert_int_equal(rf__ring_rx_arm(&ring.rx), 1);
+		assert_int_equal(arm_rx(&ring.rx), 1);
 	}
 }
 
@@ -442,7 +442,7 @@ static void death_without_an_end_is_a_broken_pipe_after_draining(void **state)
 	receive(&ring, 8, 2);
 	receive(&ring, 8, 3);
 	assert_int_equal(borrow_result(&ring), -EPIPE);
-	assert_int_equal(rf__ring_rx_arm(&ring.rx), 1);
+	assert_int_equal(arm_rx(&ring.rx), 1);
 }
 
 static void death_after_the_end_is_an_end_of_stream(void **state)
@@ -617,7 +617,7 @@ static void a_record_behind_many_gaps_is_reached_in_bounded_calls(void **state)
 		assert_true(gaps > 2 * RF__GAPS_MAX);
 		for (calls = 0; calls < gaps / RF__GAPS_MAX; calls++) {
 			assert_int_equal(borrow_result(&wide), -EAGAIN);
-			assert_int_equal(rf__ring_rx_arm(&wide.rx), 1);
+			assert_int_equal(arm_rx(&wide.rx), 1);
 		}
 		assert_int_equal(rf__ring_rx_lent(&wide.rx), lent);
 		if (lent)

@@ -232,7 +232,7 @@ static void is_refused(void)
 		assert_int_equal(watch.n_loads, 0);
 		assert_ptr_equal(hostile->tx.breach, what);
 	}
-	assert_int_equal(rf__ring_tx_arm(&hostile->tx, RF__DESCRIPTOR_BYTES), 1);
+	assert_int_equal(arm_tx(&hostile->tx, RF__DESCRIPTOR_BYTES), 1);
 	nobody_else_is_harmed();
 }
 

@@ -157,7 +157,7 @@ static void batches_are_published_and_borrowed_in_one_call(void **state)
 		for (uint32_t i = 0; i < n; i++)
 			slot_put(&pool, i, i);
 		c->tx.kick_due = false;
-		assert_int_equal(rf__ring_rx_arm(&c->rx), 0);
+		assert_int_equal(arm_rx(&c->rx), 0);
 		assert_int_equal(rf__slots_publish(&pool.slots), n);
 		assert_true(c->tx.kick_due);
 		assert_int_equal(rf__slots_rx_borrow(&c->slots, m, 9), n);
@@ -264,10 +264,10 @@ static void arming_for_room_sees_what_was_given_back(void **state)
 	slot_send(&pool, 0);
 	slot_send(&pool, 1);
 	assert_non_null(rf__slots_blocker(&pool.slots));
-	assert_int_equal(rf__ring_tx_arm(&c->tx, RF__DESCRIPTOR_BYTES), 0);
+	assert_int_equal(arm_tx(&c->tx, RF__DESCRIPTOR_BYTES), 0);
 	slot_receive(&pool, c, 0);
 	assert_true(c->rx.kick_due);
-	assert_int_equal(rf__ring_tx_arm(&c->tx, RF__DESCRIPTOR_BYTES), 1);
+	assert_int_equal(arm_tx(&c->tx, RF__DESCRIPTOR_BYTES), 1);
 	assert_null(rf__slots_blocker(&pool.slots));
 	leave(&pool, c);
 }
@@ -680,7 +680,7 @@ static void who_is_cut_off_gets_nothing_more_and_is_told_why(void **state)
 		for (unsigned k = 0; k < 3; k++)
 			assert_int_equal(slot_borrow_result(&pool, c), -EPIPE);
 		assert_int_equal(c->rx.closed, reasons[i / 3]);
-		assert_int_equal(rf__ring_rx_arm(&c->rx), 1);
+		assert_int_equal(arm_rx(&c->rx), 1);
 		leave(&pool, c);
 	}
 }

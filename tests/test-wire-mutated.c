@@ -149,6 +149,7 @@ static struct rf__wish random_wish(void)
 	wish.doorbells = (uint32_t)random_below(8) | RF__BELL_SOCKET;
 	wish.wanted = random_number();
 	wish.listened = random_below(2);
+	wish.asymmetric = random_below(2);
 	return wish;
 }
 

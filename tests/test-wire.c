@@ -243,6 +243,24 @@ static void pages_must_be_equal(void **state)
 	assert_refused(&pair.server, &pair.client, -ENOTSUP, "client 65536 bytes, server 4096");
 }
 
+static void the_asymmetric_fence_is_for_two_that_offer_it(void **state)
+{
+	struct rf__wish client = any_wish(), server = any_wish();
+	struct pair pair;
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		client.asymmetric = i & 1;
+		server.asymmetric = i & 2;
+		pair_init(&pair, &client, &server);
+		run(&pair);
+		assert_open(&pair);
+		assert_same_terms(&pair);
+		assert_int_equal(
+			pair.client.terms.fence, i == 3 ? RF__FENCE_ASYMMETRIC : RF__FENCE_SEQ_CST);
+	}
+}
+
 /* Messages. */
 
 static void numbers_are_little_endian_at_fixed_places(void **state)
@@ -251,7 +269,7 @@ static void numbers_are_little_endian_at_fixed_places(void **state)
 		UINT64_C(0x2122232425262728), UINT64_C(0x3132333435363738), 0x41424344, 0x51525354,
 		0x61626364, 0x71727374, true, 0x81828384, "a type", 0x91929394, 0xa1a2a3a4,
 		UINT64_C(0xb1b2b3b4b5b6b7b8), 0xc1c2c3c4, 0xd1d2d3d4, 0xe1e2e3e4,
-		UINT64_C(0xf1f2f3f4f5f6f7f8), true, {0x15161718, 0x25262728, 0x35363738}};
+		UINT64_C(0xf1f2f3f4f5f6f7f8), true, {0x15161718, 0x25262728, 0x35363738}, true};
 	static const unsigned char header[] = {'R', 'F', 'r', 't', 1, 0, 1, 0, HELLO_BYTES - HEADER,
 		0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0x18};
 	struct packet expected = {.len = HELLO_BYTES}, packet;
@@ -267,7 +285,7 @@ static void numbers_are_little_endian_at_fixed_places(void **state)
 	set_number(&expected, HELLO_DIRECTION, 4, wish.direction);
 	set_number(&expected, HELLO_KIND, 4, wish.kind);
 	set_number(&expected, HELLO_BELLS, 4, wish.doorbells);
-	set_number(&expected, HELLO_FENCES, 4, 2);
+	set_number(&expected, HELLO_FENCES, 4, 6);
 	set_number(&expected, HELLO_PAGE, 4, wish.page_bytes);
 	set_number(&expected, HELLO_ELEMENT, 4, wish.element_bytes);
 	memcpy(expected.bytes + HELLO_NAME, "a type", 6);
@@ -377,6 +395,7 @@ int main(void)
 		cmocka_unit_test(wanted_features_may_be_unknown),
 		cmocka_unit_test(required_features_must_be_known),
 		cmocka_unit_test(pages_must_be_equal),
+		cmocka_unit_test(the_asymmetric_fence_is_for_two_that_offer_it),
 		cmocka_unit_test(numbers_are_little_endian_at_fixed_places),
 		cmocka_unit_test(messages_have_their_lengths),
 		cmocka_unit_test(refusal_carries_its_errno_from_any_state),

@@ -310,6 +310,8 @@ static inline void assert_terms_within(const struct rf__wire *wire)
 	assert_true(
 		terms->doorbell == RF_DOORBELL_EVENTFD || terms->doorbell == RF_DOORBELL_SOCKET);
 	assert_true(wish->doorbells & 1u << terms->doorbell);
+	assert_true(terms->fence == RF__FENCE_SEQ_CST ||
+		    (terms->fence == RF__FENCE_ASYMMETRIC && wish->asymmetric));
 	assert_true(!(terms->features & ~RF__FEATURES) && !(wish->required & ~terms->features));
 }
 
@@ -365,6 +367,7 @@ static inline void assert_same_terms(const struct pair *pair)
 	assert_int_equal(a->stall_ns, b->stall_ns);
 	assert_memory_equal(a->fds, b->fds, sizeof(a->fds));
 	assert_int_equal(a->doorbell, b->doorbell);
+	assert_int_equal(a->fence, b->fence);
 	assert_int_equal(a->listened, b->listened);
 }
 

@@ -111,7 +111,7 @@ struct rf_half_stats {
 struct rf_stats {
 	size_t size;       /* set by the caller to sizeof(struct rf_stats) */
 	uint32_t doorbell; /* RF_DOORBELL_EVENTFD or RF_DOORBELL_SOCKET */
-	uint32_t reserved;
+	uint32_t fence;    /* 1: both ends order their accesses; 2: as RF_OPTION_FENCE has it */
 	struct rf_half_stats tx, rx;
 };
 

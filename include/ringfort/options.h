@@ -76,13 +76,19 @@ enum rf_wait { RF_WAIT_ADAPTIVE = 0, RF_WAIT_SPIN = 1, RF_WAIT_SLEEP = 2 };
  * HUGE: rings we write are gathered into huge pages where the kernel can; a hint.
  * RENEW: rf_publish() moves to new memory for its slots when a subscriber of another user has gone,
  * so that what it may have kept mapped shows nothing that is written from then on. Costs the memory
- * twice while old slots are still out. */
+ * twice while old slots are still out.
+ * FENCE: where the peer says so, too, who publishes or gives back needs no barrier: who is going to
+ * sleep makes it pass one (membarrier(2)), which costs some microseconds for each sleep. That is
+ * for what wakes its peer seldom and publishes often. It registers the whole process for good, and
+ * any process of the machine can then slow it down by calling membarrier(2) again and again. Without
+ * it in the kernel the flag does nothing. */
 enum rf_option_flags {
 	RF_OPTION_GROUP = 1,
 	RF_OPTION_POPULATE = 2,
 	RF_OPTION_MLOCK = 4,
 	RF_OPTION_HUGE = 8,
-	RF_OPTION_RENEW = 16
+	RF_OPTION_RENEW = 16,
+	RF_OPTION_FENCE = 32
 };
 
 /* The most slots there can be. */

@@ -16,6 +16,7 @@ static const char *const names[] = {
 	[RF__KERNEL_POPULATE] = "populate",
 	[RF__KERNEL_COLLAPSE] = "collapse",
 	[RF__KERNEL_BLOB_SHARED] = "blobshared",
+	[RF__KERNEL_MEMBARRIER] = "membarrier",
 };
 
 bool rf__kernel_has(enum rf__kernel_feature feature)

@@ -14,7 +14,8 @@ enum rf__kernel_feature {
 	RF__KERNEL_PIDFD,       /* "pidfd": pidfd_open(2) */
 	RF__KERNEL_POPULATE,    /* "populate": MADV_POPULATE_READ */
 	RF__KERNEL_COLLAPSE,    /* "collapse": MADV_COLLAPSE */
-	RF__KERNEL_BLOB_SHARED  /* "blobshared": shared read-only mappings after F_SEAL_WRITE */
+	RF__KERNEL_BLOB_SHARED, /* "blobshared": shared read-only mappings after F_SEAL_WRITE */
+	RF__KERNEL_MEMBARRIER   /* "membarrier": its global expedited commands, at registration */
 };
 
 /* May the feature be tried? What the kernel says to it is to be handled all the same. Constant
