@@ -9,6 +9,8 @@
  *	DEATH     either process dies at any moment
  *	STOP      rf_channel_stop() is called in either process at any moment
  *	OWED      one kick fails for lack of memory
+ *	ASYMMETRIC    the fence: no barrier in who publishes; who is going to sleep makes the other thread pass one
+ *	BOUNDED   halves that sleep come back by themselves, all of them, when nothing else happens any more
  *	CONSUMER_SPINS, PRODUCER_SPINS    which then never sleeps
  *	RECORDS, CAPACITY, BIG, HOLDS, QUEUE    sizes, see below
  * All other names take one thing away that the source has: negative controls.
@@ -95,6 +97,13 @@ bit dies[2];
 /* The data: how long the record is that begins there. */
 byte data[RINGS * CAPACITY];
 
+#ifdef BOUNDED
+#define IS_OFF 0
+#define IS_SET 1
+#define RINGS_NOW 2
+byte alarm[HALVES];
+#endif
+
 /* Only to be asserted: the half asked for a kick and was not kicked since; where the stream ends; that this was
  * seen. And how many kicks are still to fail. */
 bit armed[HALVES];
@@ -116,25 +125,65 @@ inline store_ordered(h, word, value)
 	atomic { empty(buffer[buffer_of(h)]) -> memory[word] = value }
 }
 
-#ifdef TAIL_RELAXED
+/* A relaxed store of a want, which asks for a kick from when it is in memory: others before it may still be on their
+ * way there. */
+#define ASK 128
+#define half_that_asks(word) ((word) < 3 * RINGS -> producer_of((word) - 2 * RINGS) : consumer_of((word) - 4 * RINGS))
+inline store_asking(h, word, value)
+{
+	buffer[buffer_of(h)] ! (word) + ASK, value
+}
+
+#ifdef ASYMMETRIC
+#define note_armed(h)
+#else
+#define note_armed(h) ; armed[h] = 1
+#endif
+
+#if defined(TAIL_RELAXED) || defined(ASYMMETRIC)
 #define store_tail store_relaxed
 #else
 #define store_tail store_ordered
 #endif
-#ifdef HEAD_RELAXED
+#if defined(HEAD_RELAXED) || defined(ASYMMETRIC)
 #define store_head store_relaxed
 #else
 #define store_head store_ordered
 #endif
-#ifdef DATA_WANT_RELAXED
+#if defined(ASYMMETRIC)
+#define store_data_want store_asking
+#elif defined(DATA_WANT_RELAXED)
 #define store_data_want store_relaxed
 #else
 #define store_data_want store_ordered
 #endif
-#ifdef SPACE_WANT_RELAXED
+#if defined(ASYMMETRIC)
+#define store_space_want store_asking
+#elif defined(SPACE_WANT_RELAXED)
 #define store_space_want store_relaxed
 #else
 #define store_space_want store_ordered
+#endif
+
+/* membarrier(2): this thread, then the one at the other end of the ring, which runs on another processor; that
+ * is why it is two steps. */
+inline barrier_for_all(h)
+{
+	empty(buffer[buffer_of(h)]);
+#ifndef UNREGISTERED
+	empty(buffer[buffer_of(peer_of(h))])
+#endif
+}
+
+#if !defined(ASYMMETRIC) || defined(NO_MEMBARRIER)
+#define barrier_before_ask(h)
+#define barrier_after_ask(h)
+#elif defined(MEMBARRIER_BEFORE_WANT)
+#define barrier_before_ask(h) barrier_for_all(h);
+#define barrier_after_ask(h)
+#else
+#define barrier_before_ask(h)
+#define barrier_after_ask(h) barrier_for_all(h);
 #endif
 
 #ifdef DISARM_AT_SEEN
@@ -145,8 +194,12 @@ inline store_ordered(h, word, value)
 
 /* doorbell.c: kicking */
 
+/* What was stored before a kick is in memory when that is seen: the kernel takes locks. */
 inline ring_bell(h)
 {
+#ifdef ASYMMETRIC
+	empty(buffer[buffer_of(h)]);
+#endif
 #ifdef SOCKET
 	if
 	:: hangup[process_of(h)] -> gone[process_of(h)] = 1
@@ -248,10 +301,12 @@ inline tx_end(r)
 
 inline tx_arm(r)
 {
+	barrier_before_ask(producer_of(r))
 	atomic {
-		store_space_want(producer_of(r), SPACE_WANT(r), (reserved + size - CAPACITY) & 255);
-		armed[producer_of(r)] = 1
-	}
+		store_space_want(producer_of(r), SPACE_WANT(r), (reserved + size - CAPACITY) & 255)
+		note_armed(producer_of(r))
+	};
+	barrier_after_ask(producer_of(r))
 #ifndef NO_LOOK_FOR_SPACE
 	seen_head = memory[HEAD(r)]
 #endif
@@ -342,10 +397,12 @@ inline rx_release(r)
 
 inline rx_arm(r)
 {
+	barrier_before_ask(consumer_of(r))
 	atomic {
-		store_data_want(consumer_of(r), DATA_WANT(r), (seen_tail + 1) & 255);
-		armed[consumer_of(r)] = 1
-	}
+		store_data_want(consumer_of(r), DATA_WANT(r), (seen_tail + 1) & 255)
+		note_armed(consumer_of(r))
+	};
+	barrier_after_ask(consumer_of(r))
 #ifndef NO_LOOK_FOR_DATA
 	rx_refresh(r)
 #endif
@@ -368,8 +425,10 @@ inline rx_disarm(r)
 #else
 #define hangup_of(h) hangup[process_of(h)]
 #endif
-#ifdef NO_TIMER
+#if defined(NO_TIMER)
 #define timer false
+#elif defined(BOUNDED)
+#define timer (owed || alarm[h] == RINGS_NOW)
 #else
 #define timer owed
 #endif
@@ -448,9 +507,18 @@ inline nothing(h)
 #define after_arm nothing
 #endif
 
+#ifdef BOUNDED
+#define set_alarm(h) alarm[h] = IS_SET;
+#define stop_alarm(h) alarm[h] = IS_OFF;
+#else
+#define set_alarm(h)
+#define stop_alarm(h)
+#endif
+
 inline block(h)
 {
-	atomic { edge[h] || wake[h] || link_reports(h) || timer -> report(h) };
+	set_alarm(h)
+	atomic { edge[h] || wake[h] || link_reports(h) || timer -> stop_alarm(h) report(h) };
 	take_in(h)
 }
 
@@ -752,20 +820,53 @@ proctype loop()
 }
 #endif
 
+#ifdef ASYMMETRIC
+inline note_want()
+{
+	if
+	:: word >= ASK -> word = word - ASK; armed[half_that_asks(word)] = 1
+	:: else
+	fi
+}
+#define note_want_if_any note_want();
+#else
+#define note_want_if_any
+#endif
+
 /* What memory does by itself, at any time. */
 active proctype memory_system()
 {
 	byte word, value;
 end:
 	do
-	:: atomic { buffer[0] ? word, value -> memory[word] = value; word = 0; value = 0 }
-	:: atomic { buffer[1] ? word, value -> memory[word] = value; word = 0; value = 0 }
+	:: atomic { buffer[0] ? word, value -> note_want_if_any memory[word] = value; word = 0; value = 0 }
+	:: atomic { buffer[1] ? word, value -> note_want_if_any memory[word] = value; word = 0; value = 0 }
 #ifdef LOOP
-	:: atomic { buffer[2] ? word, value -> memory[word] = value; word = 0; value = 0 }
-	:: atomic { buffer[3] ? word, value -> memory[word] = value; word = 0; value = 0 }
+	:: atomic { buffer[2] ? word, value -> note_want_if_any memory[word] = value; word = 0; value = 0 }
+	:: atomic { buffer[3] ? word, value -> note_want_if_any memory[word] = value; word = 0; value = 0 }
 #endif
 	od
 }
+
+#ifdef BOUNDED
+active proctype clock()
+{
+end:
+	do
+	:: atomic {
+		timeout && (alarm[0] == IS_SET || alarm[1] == IS_SET) ->
+		if
+		:: alarm[0] == IS_SET -> alarm[0] = RINGS_NOW
+		:: else
+		fi;
+		if
+		:: alarm[1] == IS_SET -> alarm[1] = RINGS_NOW
+		:: else
+		fi
+	}
+	od
+}
+#endif
 
 #ifdef DEATH
 active proctype death()
