@@ -128,6 +128,7 @@ static struct rf_channel *subscribe(struct fanout *fanout, unsigned i)
 	options.direction = RF_RECEIVE;
 	options.doorbell = fanout->settings.doorbell;
 	options.wait = RF_WAIT_SLEEP;
+	options.flags = fanout->settings.flags;
 	options.lag = RF_LAG_DROP;
 	options.hold = hold_of(&fanout->setup);
 	options.max_ring_bytes = MEMORY_MOST;
@@ -260,6 +261,7 @@ static void begin(struct fanout *fanout, const struct setup *setup)
 	options.max_ring_bytes = MEMORY_MOST;
 	options.doorbell = fanout->settings.doorbell;
 	options.wait = fanout->settings.wait;
+	options.flags = fanout->settings.flags;
 	options.wait_for = setup->n;
 	options.max_channels = 2 * SUBSCRIBERS_MOST;
 	r = rf_publish(fanout->path, &options, &fanout->publisher);

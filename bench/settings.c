@@ -21,6 +21,7 @@ enum {
 	SET_LIMIT,
 	SET_DOORBELL,
 	SET_WAIT,
+	SET_FENCE,
 	SET_JSON,
 	SET_HELP,
 	SET_VERSION
@@ -34,6 +35,7 @@ static const struct option options[] = {
 	{"limit", required_argument, NULL, SET_LIMIT},
 	{"doorbell", required_argument, NULL, SET_DOORBELL},
 	{"wait", required_argument, NULL, SET_WAIT},
+	{"fence", no_argument, NULL, SET_FENCE},
 	{"json", no_argument, NULL, SET_JSON},
 	{"help", no_argument, NULL, SET_HELP},
 	{"version", no_argument, NULL, SET_VERSION},
@@ -131,6 +133,9 @@ static void read_option(struct settings *settings, int option)
 		return;
 	case SET_WAIT:
 		settings->wait = word("way to wait", optarg, waits);
+		return;
+	case SET_FENCE:
+		settings->flags |= RF_OPTION_FENCE;
 		return;
 	case SET_JSON:
 		settings->json = true;

@@ -18,6 +18,7 @@ struct settings {
 	unsigned limit_s; /* no round begins later than that */
 	uint32_t doorbell;
 	uint32_t wait;
+	uint32_t flags; /* of rf_options */
 	bool json;
 };
 

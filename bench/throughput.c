@@ -46,6 +46,7 @@ static const char help[] =
 	"      --limit SECONDS   no round begins later than this, 1 to 3600 [75]\n"
 	"      --doorbell KIND   auto, eventfd or socket [auto]\n"
 	"      --wait HOW        adaptive, spin or sleep [adaptive]\n"
+	"      --fence           both ends ask for the asymmetric fence\n"
 	"      --json            one object per line\n"
 	"      --help            show this and end\n"
 	"      --version         show the version and end\n"
@@ -178,6 +179,7 @@ static struct rf_channel *connect_one(const struct bench *bench, size_t slot_byt
 	options.direction = RF_SEND;
 	options.doorbell = bench->settings.doorbell;
 	options.wait = bench->settings.wait;
+	options.flags = bench->settings.flags;
 	options.kind = slot_bytes ? RF_SLOTS : RF_BYTES;
 	options.ring_bytes = slot_bytes ? 0 : RING_BYTES;
 	options.slot_bytes = slot_bytes;
@@ -240,6 +242,7 @@ static void fork_producer(struct bench *bench, int other_fd)
 	options.direction = RF_RECEIVE;
 	options.doorbell = bench->settings.doorbell;
 	options.wait = bench->settings.wait;
+	options.flags = bench->settings.flags;
 	r = rf_listen(bench->path, &options, &listener);
 	if (r < 0) {
 		remove_dir(bench);
@@ -362,11 +365,12 @@ static void print_conditions(const struct bench *bench, unsigned rounds)
 	for (unsigned i = 0; i < bench->n_figures; i++)
 		dropped += bench->figures[i].dropped;
 	rf_channel_stats(bench->ring, &stats);
-	printf("ringfort %s: %u rounds on processors %d and %d, ring of %llu MiB, doorbell %s; "
+	printf("ringfort %s: %u rounds on processors %d and %d, ring of %llu MiB, doorbell %s, "
+	       "fence %u; "
 	       "%u samples dropped; %llu sleeps of the receiver\n",
 		rf_version(), rounds, bench->settings.cpus[0], bench->settings.cpus[1],
 		(unsigned long long)stats.rx.ring_bytes >> 20,
-		stats.doorbell == RF_DOORBELL_EVENTFD ? "eventfd" : "socket", dropped,
+		stats.doorbell == RF_DOORBELL_EVENTFD ? "eventfd" : "socket", stats.fence, dropped,
 		(unsigned long long)stats.rx.sleeps);
 }
 
