@@ -205,7 +205,7 @@ static uint64_t cpu_ns(void)
 	return (uint64_t)used.tv_sec * SEC + (uint64_t)used.tv_nsec;
 }
 
-/* Arms all channels. Until when one may sleep, in milliseconds; 0: there is work on one. */
+/* Arms all channels. Until when one may sleep, in milliseconds; -1: there is work on one. */
 static int arm_all(struct channels *channels, uint64_t until_ns)
 {
 	uint64_t now = pinned_now(), wanted;
@@ -216,7 +216,7 @@ static int arm_all(struct channels *channels, uint64_t until_ns)
 		if (r < 0)
 			aside_fail("arm", r);
 		if (r)
-			return 0;
+			return -1;
 		until_ns = wanted < until_ns ? wanted : until_ns;
 	}
 	return until_ns > now ? (int)((until_ns - now + 999999) / 1000000) : 0;
@@ -226,11 +226,12 @@ static int arm_all(struct channels *channels, uint64_t until_ns)
 static void loop(struct channels *channels, int epoll, uint64_t until_ns)
 {
 	struct epoll_event events[16];
-	int n = 0;
+	int n = 0, ms;
 
 	while (n == 0 && pinned_now() < until_ns) {
-		int ms = arm_all(channels, until_ns);
-
+		ms = arm_all(channels, until_ns);
+		if (ms < 0)
+			return;
 		n = epoll_wait(epoll, events, 16, ms);
 		for (int i = 0; i < n; i++)
 			rf_channel_process(events[i].data.ptr);

@@ -28,34 +28,6 @@ enum { RUN_START, RUN_OPEN, RUN_PASS, RUN_CLOSE, RUN_REST, RUN_STOP };
 
 _Static_assert(sizeof(struct orders) <= PINNED_SHARED_BYTES, "orders do not fit");
 
-int worker_read(int fd, void *to, size_t len)
-{
-	for (unsigned char *at = to; len;) {
-		ssize_t n = read(fd, at, len);
-
-		if (n == 0)
-			return -EPIPE;
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		at += n < 0 ? 0 : n;
-		len -= n < 0 ? 0 : (size_t)n;
-	}
-	return 0;
-}
-
-int worker_write(int fd, const void *from, size_t len)
-{
-	for (const unsigned char *at = from; len;) {
-		ssize_t n = write(fd, at, len);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		at += n < 0 ? 0 : n;
-		len -= n < 0 ? 0 : (size_t)n;
-	}
-	return 0;
-}
-
 double latency_clock(void)
 {
 	uint64_t begun = pinned_now(), ticks = latency_ticks(), now;
@@ -481,6 +453,17 @@ int harness_begin(struct pair *pair, const struct transport *transport, const st
 	return r;
 }
 
+void harness_rest(struct pair *pair)
+{
+	pinned_start(&pair->pinned, RUN_REST);
+}
+
+void harness_wake(struct pair *pair)
+{
+	worker_write(pair->wake[1], "", 1);
+	pinned_finish(&pair->pinned);
+}
+
 int harness_end(struct pair *pair)
 {
 	alarm(LIMIT_S);
@@ -488,47 +471,4 @@ int harness_end(struct pair *pair)
 	if (pair->transport->stop)
 		pair->transport->stop(&pair->end);
 	return pinned_end(&pair->pinned);
-}
-
-static void say_hello(struct pair *pair, int error, struct hello *hello)
-{
-	const struct transport *transport = pair->transport;
-
-	memset(hello, 0, sizeof(*hello));
-	hello->magic = WORKER_MAGIC;
-	hello->error = error;
-	hello->flags = transport->flags;
-	hello->tests = transport->tests;
-	hello->modes = transport->modes;
-	hello->waits = transport->waits;
-	hello->size_least = transport->size_least;
-	hello->size_most = transport->size_most;
-	snprintf(hello->name, NAME_BYTES, "%s", transport->name);
-	snprintf(hello->about, ABOUT_BYTES, "%s", transport->about);
-	memcpy(hello->why, pair->end.why, WHY_BYTES);
-}
-
-int worker_run(const struct transport *transport, const struct place *place)
-{
-	static struct result result;
-	static struct pair pair;
-	struct hello hello;
-	struct job job;
-	int r = harness_begin(&pair, transport, place);
-
-	say_hello(&pair, r, &hello);
-	if (worker_write(place->out, &hello, sizeof(hello)) < 0 || r < 0)
-		return 1;
-	for (;;) {
-		pinned_start(&pair.pinned, RUN_REST);
-		r = worker_read(place->in, &job, sizeof(job));
-		worker_write(pair.wake[1], "", 1);
-		pinned_finish(&pair.pinned);
-		if (r < 0)
-			break;
-		harness_sample(&pair, &job, &result);
-		if (worker_write(place->out, &result, sizeof(result)) < 0)
-			break;
-	}
-	return harness_end(&pair);
 }

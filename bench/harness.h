@@ -37,4 +37,8 @@ int harness_begin(struct pair *pair, const struct transport *transport, const st
 void harness_sample(struct pair *pair, const struct job *job, struct result *result);
 int harness_end(struct pair *pair);
 
+/* Between samples the producer sleeps: from one to the other of these nothing else is called. */
+void harness_rest(struct pair *pair);
+void harness_wake(struct pair *pair);
+
 #endif

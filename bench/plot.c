@@ -36,8 +36,8 @@ static double microseconds(const struct record *record)
 }
 
 static const struct figure figures[] = {
-	{"throughput", "throughput", "Throughput", "message (bytes)", "GB/s", 0, size_of,
-		bytes_per_s},
+	{"throughput", "throughput", "Throughput, each transport in its best mode",
+		"message (bytes)", "GB/s", 0, size_of, bytes_per_s},
 	{"latency", "round-trip", "Round trip, median", "message (bytes)", "microseconds", 0,
 		size_of, microseconds},
 	{"fan-out", "fan-out", "1 to N: what a message costs its publisher", "subscribers",
@@ -51,13 +51,13 @@ static bool is_of(const struct record *record, const struct figure *figure, cons
 	       !isnan(figure->y_of(record));
 }
 
-/* Fan-out: a curve for each size; else for each way to send. */
+/* Fan-out: a curve for each size; throughput: one for each transport; latency: for each way to wait. */
 static bool is_same_curve(const struct record *a, const struct record *b)
 {
 	if (!strcmp(a->test, "fan-out"))
 		return a->size == b->size && !strcmp(a->mode, b->mode);
-	return !strcmp(a->transport, b->transport) && !strcmp(a->mode, b->mode) &&
-	       !strcmp(a->wait, b->wait);
+	return !strcmp(a->transport, b->transport) &&
+	       (!strcmp(a->test, "throughput") || !strcmp(a->wait, b->wait));
 }
 
 static bool begins_curve(
@@ -72,22 +72,29 @@ static bool begins_curve(
 	return true;
 }
 
-/* Of the others and of all modes only what is asked for most: the figure has to be read. */
-static bool is_drawn(const struct record *record)
-{
-	if (strcmp(record->test, "throughput") != 0)
-		return true;
-	if (record->subject)
-		return !strcmp(record->wait, "spin") && strcmp(record->mode, "batch") != 0;
-	return strcmp(record->wait, "adaptive") != 0;
-}
-
 static void name_curve(const struct record *record, FILE *to)
 {
 	if (!strcmp(record->test, "fan-out"))
 		fprintf(to, "%llu bytes, %s", (unsigned long long)record->size, record->mode);
+	else if (!strcmp(record->test, "throughput"))
+		fputs(record->transport, to);
 	else
-		fprintf(to, "%s, %s, %s", record->transport, record->mode, record->wait);
+		fprintf(to, "%s, %s", record->transport, record->wait);
+}
+
+/* In its best mode where there are several. */
+static bool is_best(
+	const struct records *records, const struct record *one, const struct figure *figure)
+{
+	for (unsigned i = 0; i < records->n; i++) {
+		const struct record *other = &records->all[i];
+
+		if (is_of(other, figure, one->state) && is_same_curve(other, one) &&
+			other->size == one->size && other->n == one->n &&
+			figure->y_of(other) > figure->y_of(one))
+			return false;
+	}
+	return true;
 }
 
 static void write_curve(const struct records *records, const struct record *like,
@@ -96,7 +103,8 @@ static void write_curve(const struct records *records, const struct record *like
 	for (unsigned i = 0; i < records->n; i++) {
 		const struct record *record = &records->all[i];
 
-		if (is_of(record, figure, like->state) && is_same_curve(record, like))
+		if (is_of(record, figure, like->state) && is_same_curve(record, like) &&
+			is_best(records, record, figure))
 			fprintf(to, "%.9g %.9g\n", figure->x_of(record), figure->y_of(record));
 	}
 	fputs("e\n", to);
@@ -128,7 +136,7 @@ static void write_plot(const struct records *records, const struct figure *figur
 	unsigned curves = 0, i;
 
 	for (i = 0; i < records->n; i++)
-		if (begins_curve(records, i, figure, state) && is_drawn(&records->all[i])) {
+		if (begins_curve(records, i, figure, state)) {
 			if (!curves++)
 				write_heading(records, figure, state, directory, to);
 			fprintf(to, "%s '-' with linespoints linewidth %s dashtype %d title '",
@@ -139,7 +147,7 @@ static void write_plot(const struct records *records, const struct figure *figur
 		}
 	fputs("\n", to);
 	for (i = 0; i < records->n; i++)
-		if (begins_curve(records, i, figure, state) && is_drawn(&records->all[i]))
+		if (begins_curve(records, i, figure, state))
 			write_curve(records, &records->all[i], figure, to);
 	if (curves)
 		fputs("unset output\nreset\n", to);
