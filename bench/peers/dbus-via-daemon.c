@@ -128,8 +128,8 @@ static void close_bus(struct end *end)
 	dbus_close(&connection);
 }
 
-static const struct transport dbus_daemon = {
-	.name = "dbus-daemon",
+static const struct transport dbus_via_daemon = {
+	.name = "dbus-via-daemon",
 	.about = "D-Bus through a dbus-daemon of its own, which shares the two processors; sd-bus, "
 		 "calls without reply, the application keeps a window",
 	.tests = DBUS_TESTS,
@@ -148,5 +148,5 @@ static const struct transport dbus_daemon = {
 
 int main(int argc, char **argv)
 {
-	return harness_main(argc, argv, &dbus_daemon);
+	return harness_main(argc, argv, &dbus_via_daemon);
 }
