@@ -73,6 +73,7 @@ static int let_go(int out)
 	return STDOUT_FILENO;
 }
 
+/* Before the daemon's end: afterwards they could be another one's. */
 static void clean_up(const struct helper *helper)
 {
 	for (int i = 0; i < HELPER_FILES && helper->files[i]; i++)
@@ -109,10 +110,10 @@ static void keep(const struct helper *helper, const char *const *argv, const cha
 	}
 	if (r == 0 && write(out, &r, sizeof(r)) == sizeof(r))
 		sigwaitinfo(signals, NULL);
-	ended = daemon > 0 ? end_daemon(daemon) : 0;
 	if (r == 0)
 		clean_up(helper);
-	else if (write(out, ended ? &ended : &r, sizeof(r)) < 0)
+	ended = daemon > 0 ? end_daemon(daemon) : 0;
+	if (r < 0 && write(out, ended ? &ended : &r, sizeof(r)) < 0)
 		_exit(1);
 	_exit(0);
 }

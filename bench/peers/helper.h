@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A program that a transport wants beside it: a daemon. A keeper process of ours starts it and ends
- * with the process that asked for it, however that ended; it kills the daemon and removes its files. */
+ * with the process that asked for it, however that ended; it removes its files and kills it. */
 #ifndef BENCH_PEERS_HELPER_H
 #define BENCH_PEERS_HELPER_H
 
@@ -10,7 +10,7 @@
 
 struct helper {
 	pid_t keeper;                    /* 0: none */
-	const char *files[HELPER_FILES]; /* left by a daemon that was ready; up to a NULL */
+	const char *files[HELPER_FILES]; /* of a daemon that was ready; a lock last; up to a NULL */
 };
 
 /* Starts argv[0] on any processor and waits until it has written the word ready to its standard
