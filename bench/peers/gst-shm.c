@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* GStreamer: appsrc ! shmsink to shmsrc ! appsink. Frames are made in the memory of shmsink, which it
  * offers for that, and read where shmsrc has mapped it. */
+#include "anywhere.h"
 #include "payload.h"
 #include "transport.h"
 
@@ -174,13 +175,18 @@ static int open_consumer(void)
 static int open_pipeline(struct end *end, const struct job *job)
 {
 	static unsigned samples;
+	cpu_set_t before;
+	int r;
 
 	snprintf(path, sizeof(path), "%s/frames-%u", end->dir, samples++);
 	connected = 0;
 	named = 1;
 	if (end->side == SIDE_PRODUCER)
 		*shared_pid(end) = getpid();
-	return end->side == SIDE_PRODUCER ? open_producer(job) : open_consumer();
+	anywhere_begin(&before);
+	r = end->side == SIDE_PRODUCER ? open_producer(job) : open_consumer();
+	anywhere_end(&before);
+	return r;
 }
 
 static void close_pipeline(struct end *end)
@@ -252,7 +258,7 @@ static int receive(struct end *end, const struct job *job, uint64_t count, uint6
 
 static const struct transport gst_shm = {
 	.name = "gst-shm",
-	.about = "GStreamer: appsrc ! shmsink to shmsrc ! appsink; its threads share the two "
+	.about = "GStreamer: appsrc ! shmsink to shmsrc ! appsink; its threads share the "
 		 "processors",
 	.tests = BIT(TEST_FRAMES),
 	.modes = BIT(MODE_EACH),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* nng over ipc: a pair. In place is its own message, made and read where it is; copied is nng_send()
  * and nng_recv(). */
+#include "anywhere.h"
 #include "payload.h"
 #include "transport.h"
 
@@ -72,8 +73,10 @@ static int open_pair(struct end *end, const struct job *job)
 
 static void close_pair(struct end *end)
 {
-	if (end->side == SIDE_CONSUMER)
-		unlink((const char *)end->shared + strlen(SCHEME));
+	const char *address = (const char *)end->shared;
+
+	if (end->side == SIDE_CONSUMER && !strncmp(address, SCHEME, strlen(SCHEME)))
+		unlink(address + strlen(SCHEME));
 	if (nng_socket_id(sock) > 0)
 		nng_close(sock);
 	sock = (nng_socket)NNG_SOCKET_INITIALIZER;
@@ -145,6 +148,19 @@ static int receive(struct end *end, const struct job *job, uint64_t count, uint6
 	return r;
 }
 
+/* The first socket starts the threads. */
+static int start(struct end *end)
+{
+	cpu_set_t before;
+	int r;
+
+	anywhere_begin(&before);
+	r = nng_pair0_open(&sock);
+	anywhere_end(&before);
+	close_pair(end);
+	return told(end, r);
+}
+
 static void stop(struct end *end)
 {
 	(void)end;
@@ -153,12 +169,13 @@ static void stop(struct end *end)
 
 static const struct transport nng = {
 	.name = "nng-ipc",
-	.about = "nng over ipc, a pair; threads of its own share the two processors",
+	.about = "nng over ipc, a pair; threads of its own share the processors",
 	.tests = BIT(TEST_THROUGHPUT) | BIT(TEST_ROUND_TRIP) | BIT(TEST_FRAMES),
 	.modes = BIT(MODE_EACH) | BIT(MODE_COPIED),
 	.waits = BIT(WAIT_SLEEP),
 	.size_least = 8,
 	.size_most = 16 << 20,
+	.start = start,
 	.prepare = prepare,
 	.open = open_pair,
 	.send = send,

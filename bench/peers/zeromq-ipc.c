@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* ZeroMQ over ipc: PUSH to PULL. In place is its own message, made and read where it is; copied is
  * zmq_send() and zmq_recv(). */
+#include "anywhere.h"
 #include "payload.h"
 #include "transport.h"
 
@@ -13,6 +14,7 @@
 #define QUEUE_BYTES (4 << 20)
 #define QUEUE_MOST  4000
 #define PATIENCE_MS 10000
+#define PIECE_BYTES 512
 
 #define SCHEME        "ipc://"
 #define ADDRESS_BYTES 160
@@ -20,11 +22,20 @@
 static void *context;
 static void *to, *from; /* sockets */
 
+/* The first socket starts the threads. */
 static int start(struct end *end)
 {
+	cpu_set_t before;
+	void *first;
+
 	(void)end;
 	context = zmq_ctx_new();
-	return context ? 0 : -errno;
+	if (!context)
+		return -errno;
+	anywhere_begin(&before);
+	first = zmq_socket(context, ZMQ_PULL);
+	anywhere_end(&before);
+	return first && !zmq_close(first) ? 0 : -errno;
 }
 
 static void stop(struct end *end)
@@ -162,13 +173,30 @@ static int send(struct end *end, const struct job *job, uint64_t first, uint64_t
 	return r < 0 ? r : 0;
 }
 
+/* Short messages lie anywhere in what was received: looked at in pieces, which costs next to nothing
+ * and keeps to the rules of C. */
+static uint64_t sum_anywhere(const unsigned char *at, size_t size)
+{
+	uint64_t words[PIECE_BYTES / sizeof(uint64_t)], sum = 0;
+	size_t n;
+
+	if ((uintptr_t)at % sizeof(uint32_t) == 0)
+		return payload_sum(at, size);
+	for (; size; at += n, size -= n) {
+		n = size < sizeof(words) ? size : sizeof(words);
+		memcpy(words, at, n);
+		sum += payload_sum(words, n);
+	}
+	return sum;
+}
+
 static int receive_message(zmq_msg_t *message, size_t size, uint64_t *sum)
 {
 	if (zmq_msg_recv(message, from, 0) < 0)
 		return -errno;
 	if (zmq_msg_size(message) != size)
 		return -EBADMSG;
-	*sum += payload_sum(zmq_msg_data(message), size);
+	*sum += sum_anywhere(zmq_msg_data(message), size);
 	return 0;
 }
 
@@ -199,8 +227,8 @@ static int receive(struct end *end, const struct job *job, uint64_t count, uint6
 
 static const struct transport zmq = {
 	.name = "zeromq-ipc",
-	.about = "ZeroMQ over ipc, PUSH to PULL; it batches by itself, in a thread on each of the "
-		 "two processors",
+	.about = "ZeroMQ over ipc, PUSH to PULL; it batches by itself, in a thread on each side "
+		 "that shares the processors",
 	.tests = BIT(TEST_THROUGHPUT) | BIT(TEST_ROUND_TRIP) | BIT(TEST_FRAMES),
 	.modes = BIT(MODE_EACH) | BIT(MODE_COPIED),
 	.waits = BIT(WAIT_SLEEP),
