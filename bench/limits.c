@@ -127,7 +127,8 @@ static int copy(struct end *end, const struct job *job, uint64_t count, uint64_t
 	return 0;
 }
 
-/* One piece of memory goes there and back: written, then read. Each side's own time is counted, without
+/* One piece of memory goes there and back: written, then read; copied: written elsewhere and copied there,
+ * copied from there and read. Each side's own time is counted, without
  * what reading the clock costs, and the slower one is what a pipeline could reach. */
 
 static double ns_per_tick;
@@ -169,6 +170,25 @@ static void wait_for(const uint64_t *word, uint64_t value)
 		;
 }
 
+static void write_piece(struct end *end, const struct job *job, uint64_t s)
+{
+	if (job->mode == MODE_EACH) {
+		payload_fill(page_of(end)->memory, job->size, s);
+		return;
+	}
+	payload_fill(end->buffer, job->size, s);
+	memcpy(page_of(end)->memory, end->buffer, job->size);
+}
+
+static uint64_t read_piece(struct end *end, const struct job *job)
+{
+	const void *piece = page_of(end)->memory;
+
+	if (job->mode == MODE_COPIED)
+		piece = memcpy(end->buffer, piece, job->size);
+	return payload_sum(piece, job->size);
+}
+
 static int hand_over_send(struct end *end, const struct job *job, uint64_t first, uint64_t count)
 {
 	uint64_t ticks = 0, begun;
@@ -176,7 +196,7 @@ static int hand_over_send(struct end *end, const struct job *job, uint64_t first
 	for (uint64_t s = first; s < first + count; s++, turn++) {
 		wait_for(word_of(end, 0), turn);
 		begun = latency_ticks();
-		payload_fill(page_of(end)->memory, job->size, s);
+		write_piece(end, job, s);
 		ticks += since(begun);
 		__atomic_store_n(word_of(end, 1), turn + 1, __ATOMIC_RELEASE);
 	}
@@ -191,7 +211,7 @@ static int hand_over_receive(struct end *end, const struct job *job, uint64_t co
 	for (; count--; turn++) {
 		wait_for(word_of(end, 0), turn + 1);
 		begun = latency_ticks();
-		*sum += payload_sum(page_of(end)->memory, job->size);
+		*sum += read_piece(end, job);
 		ticks += since(begun);
 		__atomic_store_n(word_of(end, 1), turn + 1, __ATOMIC_RELEASE);
 	}
@@ -252,7 +272,7 @@ const struct transport limit_hand_over = {
 	.about = "one piece of memory, written by one and read by the other; the slower of the two",
 	.flags = TRANSPORT_LIMIT | TRANSPORT_TIMES_ITSELF,
 	.tests = BIT(TEST_THROUGHPUT),
-	.modes = BIT(MODE_EACH),
+	.modes = BIT(MODE_EACH) | BIT(MODE_COPIED),
 	.waits = BIT(WAIT_SPIN),
 	.size_least = 256,
 	.size_most = 4 << 20,

@@ -41,6 +41,9 @@ struct record *records_add(struct records *records);
 void records_print(const struct records *records, FILE *to);
 void records_print_details(const struct records *records, FILE *to);
 
+/* What ringfort is meant to reach beside the others, and whether it did. */
+void records_print_goals(const struct records *records, FILE *to);
+
 /* One object on each line, the machine first; and back again, but for what others wrote. */
 void records_print_json(const struct records *records, FILE *to);
 int records_read_json(struct records *records, FILE *from);

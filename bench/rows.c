@@ -338,7 +338,10 @@ static void record_state(const struct rows *rows, enum placement at, unsigned le
 void rows_record(const struct rows *rows, const struct workers *workers, unsigned least,
 	struct records *records)
 {
-	for (int at = 0; at < PLACEMENTS; at++)
-		if (is_met(rows, (enum placement)at))
-			record_state(rows, (enum placement)at, least, workers, records);
+	bool any = is_met(rows, NEAR) || is_met(rows, FAR);
+
+	if (is_met(rows, NEAR) || !any) /* where nothing was measured, that is what is told */
+		record_state(rows, NEAR, least, workers, records);
+	if (is_met(rows, FAR))
+		record_state(rows, FAR, least, workers, records);
 }

@@ -284,6 +284,7 @@ void records_print(const struct records *records, FILE *to)
 	fprintf(to, "%s\n", records->machine);
 	print_state(records, "near", to);
 	print_state(records, "far", to);
+	records_print_goals(records, to);
 }
 
 void records_print_details(const struct records *records, FILE *to)

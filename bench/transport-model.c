@@ -95,14 +95,34 @@ static uint64_t there(struct end *end, const struct job *job)
 	return lesser(used, from.items - from.at);
 }
 
+static int is_span(const struct job *job)
+{
+	return job->mode == MODE_SPAN || job->mode == MODE_SPAN_COPIED;
+}
+
+static int is_copied(const struct job *job)
+{
+	return job->mode == MODE_COPIED || job->mode == MODE_SPAN_COPIED;
+}
+
 static int send_items(struct end *end, const struct job *job, uint64_t first, uint64_t count)
 {
-	uint64_t most = job->mode == MODE_SPAN ? MESSAGES_AT_ONCE : 1, s = first, n;
+	uint64_t most = is_span(job) ? MESSAGES_AT_ONCE : 1, s = first, n;
+	struct source source = {.size = 0};
+
+	if (is_copied(job))
+		source_begin(&source, end->buffer, job->size, first, count);
 
 	while (s < first + count) {
 		n = lesser(lesser(room(end, job), most), first + count - s);
-		for (uint64_t i = 0; i < n; i++)
-			payload_fill(to.ring->items + (to.at + i) * job->size, job->size, s++);
+		for (uint64_t i = 0; i < n; i++, s++) {
+			unsigned char *item = to.ring->items + (to.at + i) * job->size;
+
+			if (is_copied(job))
+				memcpy(item, source_next(&source), job->size);
+			else
+				payload_fill(item, job->size, s);
+		}
 		to.at = to.at + n == to.items ? 0 : to.at + n;
 		if (__atomic_fetch_add(&to.ring->count, n, __ATOMIC_ACQ_REL) == 0)
 			write_edge(end, &to);
@@ -112,13 +132,17 @@ static int send_items(struct end *end, const struct job *job, uint64_t first, ui
 
 static int receive_items(struct end *end, const struct job *job, uint64_t count, uint64_t *sum)
 {
-	uint64_t most = job->mode == MODE_SPAN ? TAKE : 1, n;
+	uint64_t most = is_span(job) ? TAKE : 1, n;
 
 	while (count) {
 		n = lesser(lesser(there(end, job), most), count);
-		for (uint64_t i = 0; i < n; i++)
-			*sum += payload_sum(
-				from.ring->items + (from.at + i) * job->size, job->size);
+		for (uint64_t i = 0; i < n; i++) {
+			const unsigned char *item = from.ring->items + (from.at + i) * job->size;
+
+			if (is_copied(job))
+				item = memcpy(end->buffer, item, job->size);
+			*sum += payload_sum(item, job->size);
+		}
 		from.at = from.at + n == from.items ? 0 : from.at + n;
 		count -= n;
 		if (__atomic_fetch_sub(&from.ring->count, n, __ATOMIC_ACQ_REL) == from.items)
@@ -133,7 +157,7 @@ const struct transport transport_model = {
 		 "edge",
 	.flags = TRANSPORT_COUNTS_CALLS | TRANSPORT_COUNTS_KICKS,
 	.tests = BIT(TEST_THROUGHPUT) | BIT(TEST_ROUND_TRIP) | BIT(TEST_FRAMES),
-	.modes = BIT(MODE_EACH) | BIT(MODE_SPAN),
+	.modes = BIT(MODE_EACH) | BIT(MODE_SPAN) | BIT(MODE_COPIED) | BIT(MODE_SPAN_COPIED),
 	.waits = BIT(WAIT_SPIN) | BIT(WAIT_SLEEP),
 	.size_least = 8,
 	.size_most = 12441600,

@@ -92,6 +92,7 @@ what_was_saved() {
 # A peer that is none, and one that dies.
 peers_are_started() {
 	printf '#!/bin/sh\nexit 1\n' >"$peers/dying"
+	# shellcheck disable=SC2016 # its own
 	printf '#!/bin/bash\nhead -c 2000 /dev/zero >&"$3"\n' >"$peers/strange"
 	chmod +x "$peers/dying" "$peers/strange"
 	exits others_do_no_harm 0 --list --peers "$peers"
