@@ -9,6 +9,12 @@
 
 #define WORD_BYTES 32
 
+/* Sizes of messages that the table of throughput has columns for. */
+#define RECORDS_SIZES                                                                              \
+	{                                                                                          \
+		8, 64, 256, 1024, 1500, 4096, 65536, 1 << 20, 4 << 20                              \
+	}
+
 /* Fewer samples than this are no figure. */
 #define ROUNDS_LEAST 3
 

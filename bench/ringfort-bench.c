@@ -20,7 +20,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SEC UINT64_C(1000000000)
+#define SEC         UINT64_C(1000000000)
+#define LEAST_SCALE 0.3
 
 static const struct transport *const builtins[] = {
 	&transport_ringfort,
@@ -147,26 +148,43 @@ static void list(const struct workers *workers)
 
 /* Rounds */
 
+static void run_round(const struct settings *settings, struct workers *workers, struct rows *rows,
+	unsigned round, double scale)
+{
+	uint64_t begun = pinned_now();
+	char text[128];
+
+	for (unsigned i = 0; i < rows->n && !interrupted; i++) {
+		rows_describe(&rows->all[i], text, sizeof(text));
+		show("round %u of %u, %u %%, %llu s: %s", round + 1, settings->rounds,
+			100 * i / rows->n, (unsigned long long)((pinned_now() - begun) / SEC),
+			text);
+		rows_sample(&rows->all[i], workers, scale);
+	}
+}
+
+/* Where the first round took more than its share of the time, the samples of the others are shorter, as
+ * far as that makes sense; what does not fit then is left out. */
 static void run_rounds(
 	const struct settings *settings, struct workers *workers, struct rows *rows, uint64_t until)
 {
-	uint64_t begun = pinned_now(), longest = 0;
-	char text[128];
+	uint64_t longest = 0;
+	double scale = 1;
 
 	for (unsigned round = 0; round < settings->rounds && !interrupted; round++) {
-		uint64_t round_begun = pinned_now();
+		uint64_t begun = pinned_now(), took;
 
-		if (round_begun + longest > until)
+		if (begun + longest > until)
 			break;
-		for (unsigned i = 0; i < rows->n && !interrupted; i++) {
-			rows_describe(&rows->all[i], text, sizeof(text));
-			show("%llu s, round %u of %u, %u %%: %s",
-				(unsigned long long)((pinned_now() - begun) / SEC), round + 1,
-				settings->rounds, 100 * i / rows->n, text);
-			rows_sample(&rows->all[i], workers);
-		}
-		if (pinned_now() - round_begun > longest)
-			longest = pinned_now() - round_begun;
+		run_round(settings, workers, rows, round, scale);
+		took = pinned_now() - begun;
+		longest = took > longest ? took : longest;
+		if (round == 0 && settings->rounds > 1 && begun + took < until)
+			scale = (double)(until - begun - took) / (double)took /
+				(settings->rounds - 1);
+		scale = scale > 1 ? 1 : scale < LEAST_SCALE ? LEAST_SCALE : scale;
+		if (round == 0 && scale < 1)
+			longest = (uint64_t)((double)took * scale);
 	}
 	show("%s", "");
 }

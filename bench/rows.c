@@ -99,21 +99,33 @@ static uint32_t usual_wait(const struct worker *worker)
 					 : WAIT_ADAPTIVE;
 }
 
-/* All ways to wait one by one; of spans, without the adaptive one; else the usual one. */
-static bool is_wanted(const struct worker *worker, uint32_t mode, uint32_t wait)
+/* Whether the tables show this size. */
+static bool is_shown(uint64_t size)
 {
-	if (mode == MODE_EACH)
+	static const uint64_t shown[] = RECORDS_SIZES;
+	unsigned i = 0;
+
+	while (i < COUNT(shown) && shown[i] != size)
+		i++;
+	return i < COUNT(shown);
+}
+
+/* All ways to wait one by one; of spans, without the adaptive one; else, and for sizes in between, the
+ * usual one. */
+static bool is_wanted(const struct worker *worker, uint32_t mode, uint32_t wait, uint64_t size)
+{
+	if (wait == usual_wait(worker))
 		return true;
-	if (mode == MODE_SPAN && wait != WAIT_ADAPTIVE)
-		return true;
-	return wait == usual_wait(worker);
+	if (!is_shown(size))
+		return false;
+	return mode == MODE_EACH || (mode == MODE_SPAN && wait == WAIT_SLEEP);
 }
 
 static void add_throughput(struct maker *maker, struct worker *worker, uint64_t size)
 {
 	for (uint32_t mode = 0; mode < MODES; mode++)
 		for (uint32_t wait = 0; wait < WAITS; wait++)
-			if (is_wanted(worker, mode, wait))
+			if (is_wanted(worker, mode, wait, size))
 				add(maker, worker,
 					(struct job){.test = TEST_THROUGHPUT,
 						.mode = mode,
@@ -210,14 +222,17 @@ static void keep(struct samples *samples, const struct result *result)
 		samples->latency->buckets[i] += result->latency.buckets[i];
 }
 
-void rows_sample(struct row *row, struct workers *workers)
+void rows_sample(struct row *row, struct workers *workers, double scale)
 {
 	static struct result result;
+	struct job job = row->job;
 	int r;
 
 	if (row->why[0])
 		return;
-	r = workers_ask(workers, row->worker, &row->job, &result);
+	if (!job.rate)
+		job.sample_ns = (uint64_t)((double)job.sample_ns * scale);
+	r = workers_ask(workers, row->worker, &job, &result);
 	if (r >= 0 && result.error >= 0 && result.before == result.after &&
 		result.after < PLACEMENTS)
 		keep(&row->samples[result.after], &result);

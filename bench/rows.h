@@ -34,8 +34,8 @@ struct rows {
 void rows_make(struct rows *rows, const struct settings *settings, struct workers *workers);
 void rows_free(struct rows *rows);
 
-/* Takes one sample. */
-void rows_sample(struct row *row, struct workers *workers);
+/* Takes one sample; so much longer or shorter than the settings ask for, where it is at full speed. */
+void rows_sample(struct row *row, struct workers *workers, double scale);
 
 /* What came of them: records of every state that was met, unknown where there are less than so many
  * rounds. */

@@ -59,7 +59,7 @@ static const char *bytes(uint64_t size, char text[16])
 
 static unsigned choose_sizes(const struct records *records, uint64_t *sizes)
 {
-	static const uint64_t usual[] = {8, 64, 256, 1024, 1500, 4096, 65536, 1 << 20, 4 << 20};
+	static const uint64_t usual[COLUMNS_MOST] = RECORDS_SIZES;
 	unsigned n = 0;
 
 	for (unsigned k = 0; k < COLUMNS_MOST; k++)
