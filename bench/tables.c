@@ -279,9 +279,21 @@ static void print_state(const struct records *records, const char *state, FILE *
 	print_channels(records, state, to);
 }
 
+/* A row says how many in each of its states. */
+static uint64_t count_dropped(const struct records *records)
+{
+	uint64_t near = 0, far = 0;
+
+	for (unsigned i = 0; i < records->n; i++)
+		*(!strcmp(records->all[i].state, "near") ? &near : &far) += records->all[i].dropped;
+	return near > far ? near : far;
+}
+
 void records_print(const struct records *records, FILE *to)
 {
-	fprintf(to, "%s\n", records->machine);
+	fprintf(to,
+		"%s\n%llu samples dropped, during which the processors moved or others had them\n",
+		records->machine, (unsigned long long)count_dropped(records));
 	print_state(records, "near", to);
 	print_state(records, "far", to);
 	records_print_goals(records, to);
