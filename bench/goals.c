@@ -171,8 +171,20 @@ static void print_goal(const struct records *records, const struct goal *goal, F
 			reached ? "reached" : "NOT reached");
 }
 
+static bool has_any(const struct records *records)
+{
+	uint64_t size;
+
+	for (unsigned i = 0; i < sizeof(goals) / sizeof(*goals); i++)
+		if (!isnan(worst(records, &goals[i], &size)))
+			return true;
+	return false;
+}
+
 void records_print_goals(const struct records *records, FILE *to)
 {
+	if (!has_any(records))
+		return;
 	fprintf(to,
 		"\nGoals: ratios of ringfort to others (medians), at the worst size\n%-11s %-4s "
 		"%-32s "
