@@ -3,9 +3,9 @@
  * subscribers, in time and in processor time of the publisher's thread. Subscribers are awake
  * (one process that looks at each in turn and never sleeps) or asleep (a process each, in epoll
  * until it is kicked). */
+#include "fanout.h"
+
 #include "payload.h"
-#include "pinned.h"
-#include "settings.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,37 +27,13 @@
 #define KEPT_BACK        (BURST_MOST + 2)
 #define LOOKS            (1 << 16) /* at the board, until somebody looks after the subscribers */
 #define BURSTS_LEAST     4
-#define TRIES            4 /* samples for each one that is wanted */
+#define LIMIT_S          75 /* no row begins later */
+#define TRIES            4  /* samples for each one that is wanted */
 #define MEMORY_MOST      (UINT64_C(1) << 30)
 #define SEC              UINT64_C(1000000000)
 
-static const char help[] =
-	"Usage: fanout [OPTION]...\n"
-	"What a message costs its publisher in nanoseconds (reserve, write, commit, publish), for "
-	"0,\n"
-	"1, 4, 16 and 64 subscribers, awake or asleep. The publisher has one processor, all\n"
-	"subscribers the other, where they read every byte. Medians of rounds, told apart by "
-	"whether\n"
-	"the two processors share a cache (near) or not (far). There are as many slots as 64\n"
-	"subscribers need, however many there are.\n"
-	"\n"
-	"      --cpus A,B        the publisher's and the subscribers' processor [0,1]\n"
-	"      --sizes N,...     bytes of a message, multiples of 8 [64,4096,65536,1048576]\n"
-	"      --rounds N        samples of each row, 1 to 1000 [9]\n"
-	"      --sample MS       how long a sample takes about, 1 to 10000 ms [20]\n"
-	"      --limit SECONDS   no row begins later than this, 1 to 3600 [75]\n"
-	"      --doorbell KIND   auto, eventfd or socket [auto]\n"
-	"      --wait HOW        of the publisher: adaptive, spin or sleep [adaptive]\n"
-	"      --json            one object per line\n"
-	"      --help            show this and end\n"
-	"      --version         show the version and end\n"
-	"\n"
-	"Exit status: 0: done; 1: the system or a subscriber failed; 2: wrong usage.\n";
-
-static const struct program program = {"fanout", help};
-
 static const unsigned numbers[] = {0, 1, 4, 16, 64};
-static const char *const placement_names[] = {"near", "far"};
+static const size_t sizes[] = {64, 4096, 65536, 1 << 20};
 
 /* What the subscribers say; each on a line of its own. */
 struct board {
@@ -79,10 +55,10 @@ struct cost {
 };
 
 struct fanout {
-	struct settings settings;
+	const struct aside *aside;
 	struct pinned prober; /* its other process is stopped but for probes */
 	struct board *board;
-	char dir[32], path[64];
+	char path[64];
 	struct cost clocks; /* of looking at them */
 	/* now */
 	struct setup setup;
@@ -92,12 +68,6 @@ struct fanout {
 	unsigned n_pids;
 	uint64_t published;
 };
-
-_Noreturn static void fail(const char *what, int error)
-{
-	fprintf(stderr, "fanout: %s: %s\n", what, *rf_reason() ? rf_reason() : strerror(-error));
-	exit(1);
-}
 
 /* Subscribers */
 
@@ -126,15 +96,13 @@ static struct rf_channel *subscribe(struct fanout *fanout, unsigned i)
 		sched_yield();
 	rf_options_init(&options);
 	options.direction = RF_RECEIVE;
-	options.doorbell = fanout->settings.doorbell;
 	options.wait = RF_WAIT_SLEEP;
-	options.flags = fanout->settings.flags;
 	options.lag = RF_LAG_DROP;
 	options.hold = hold_of(&fanout->setup);
 	options.max_ring_bytes = MEMORY_MOST;
 	r = rf_connect(fanout->path, &options, pinned_now() + 10 * SEC, &channel);
 	if (r < 0)
-		fail("connect", r);
+		aside_fail("connect", r);
 	__atomic_store_n(&fanout->board->turn, i + 1, __ATOMIC_RELEASE);
 	return channel;
 }
@@ -150,10 +118,10 @@ static int take(struct fanout *fanout, struct rf_channel *channel, unsigned i, u
 	if (n == -EAGAIN)
 		return 1;
 	if (n < 0)
-		fail("a subscriber", n);
+		aside_fail("a subscriber", n);
 	for (k = 0; k < n; k++) {
 		if (messages[k].missed)
-			fail("a subscriber missed messages", -EILSEQ);
+			aside_fail("a subscriber missed messages", -EILSEQ);
 		sum = sum + payload_sum(messages[k].data, messages[k].len);
 	}
 	if (n == 0)
@@ -186,14 +154,6 @@ _Noreturn static void sleep_between(struct fanout *fanout, unsigned i)
 	exit(0);
 }
 
-static void pin(const struct fanout *fanout, int which)
-{
-	int r = pinned_to(fanout->settings.cpus[which]);
-
-	if (r < 0)
-		fail("--cpus", r);
-}
-
 static pid_t fork_pinned(const struct fanout *fanout)
 {
 	pid_t pid;
@@ -201,11 +161,11 @@ static pid_t fork_pinned(const struct fanout *fanout)
 	fflush(stdout);
 	pid = fork();
 	if (pid < 0)
-		fail("fork", -errno);
+		aside_fail("fork", -errno);
 	if (pid)
 		return pid;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	pin(fanout, 1);
+	aside_pin(fanout->aside, 1);
 	return 0;
 }
 
@@ -226,7 +186,7 @@ static void start_subscribers(struct fanout *fanout)
 		snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 		fanout->stats[i] = open(path, O_RDONLY | O_CLOEXEC);
 		if (fanout->stats[i] < 0)
-			fail(path, -errno);
+			aside_fail(path, -errno);
 		fanout->pids[fanout->n_pids++] = pid;
 	}
 }
@@ -235,7 +195,7 @@ static void look_after_subscribers(const struct fanout *fanout)
 {
 	for (unsigned i = 0; i < fanout->n_pids; i++)
 		if (waitpid(fanout->pids[i], NULL, WNOHANG) != 0)
-			fail("a subscriber has gone", -ECHILD);
+			aside_fail("a subscriber has gone", -ECHILD);
 }
 
 static void signal_subscribers(const struct fanout *fanout, int number)
@@ -259,14 +219,11 @@ static void begin(struct fanout *fanout, const struct setup *setup)
 	options.reserve_slots = KEPT_BACK;
 	options.slot_bytes = setup->size;
 	options.max_ring_bytes = MEMORY_MOST;
-	options.doorbell = fanout->settings.doorbell;
-	options.wait = fanout->settings.wait;
-	options.flags = fanout->settings.flags;
 	options.wait_for = setup->n;
 	options.max_channels = 2 * SUBSCRIBERS_MOST;
 	r = rf_publish(fanout->path, &options, &fanout->publisher);
 	if (r < 0)
-		fail("publish", r);
+		aside_fail("publish", r);
 }
 
 static uint64_t thread_ns(void)
@@ -284,13 +241,13 @@ static void publish_one(struct fanout *fanout)
 	int r = rf_tx_reserve(tx, fanout->setup.size, pinned_now() + 10 * SEC, &buffer);
 
 	if (r < 0)
-		fail("reserve", r);
+		aside_fail("reserve", r);
 	payload_fill(buffer.data, buffer.len, fanout->published);
 	buffer.user[0] = ++fanout->published;
 	rf_tx_commit(tx, &buffer);
 	r = rf_tx_publish(tx);
 	if (r < 0)
-		fail("publish", r);
+		aside_fail("publish", r);
 }
 
 static bool has_all(const struct fanout *fanout, unsigned i)
@@ -305,7 +262,7 @@ static bool sleeps(const struct fanout *fanout, unsigned i)
 	const char *name_end;
 
 	if (pread(fanout->stats[i], stat, sizeof(stat) - 1, 0) < 0)
-		fail("a subscriber's state", -errno);
+		aside_fail("a subscriber's state", -errno);
 	name_end = strrchr(stat, ')');
 	return name_end && name_end[1] == ' ' && name_end[2] == 'S';
 }
@@ -338,7 +295,7 @@ static struct cost publish_burst(struct fanout *fanout)
 
 static struct cost sample(struct fanout *fanout)
 {
-	uint64_t until = pinned_now() + fanout->settings.sample_ms * (SEC / 1000);
+	uint64_t until = pinned_now() + fanout->aside->settings->sample_ms * (SEC / 1000);
 	struct cost cost, sum = {0, 0};
 	unsigned bursts = 0;
 	double messages;
@@ -376,7 +333,7 @@ static void finish(struct fanout *fanout)
 	for (unsigned i = 0; i < fanout->n_pids; i++) {
 		close(fanout->stats[i]);
 		if (waitpid(fanout->pids[i], &status, 0) < 0 || status)
-			fail("a subscriber has failed", -ECHILD);
+			aside_fail("a subscriber has failed", -ECHILD);
 	}
 	fanout->n_pids = 0;
 }
@@ -397,48 +354,39 @@ static enum placement probe(struct fanout *fanout)
 
 /* Rows */
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double median(double *values, unsigned n)
-{
-	qsort(values, n, sizeof(*values), compare);
-	return (values[(n - 1) / 2] + values[n / 2]) / 2;
-}
-
 struct samples {
-	double wall[1000 * TRIES], cpu[1000 * TRIES];
+	double wall[100 * TRIES], cpu[100 * TRIES];
 	unsigned n;
 };
 
-static void print_row(
-	const struct fanout *fanout, enum placement at, struct samples *samples, double kicks_each)
+static void tell(const struct fanout *fanout, enum placement at, struct samples *samples,
+	unsigned dropped, double kicks_each)
 {
 	const struct setup *setup = &fanout->setup;
-	const char *state = setup->asleep ? "asleep" : "awake";
-	double wall = median(samples->wall, samples->n), cpu = median(samples->cpu, samples->n);
+	struct record record;
+	double cpu, least, most;
 
-	if (fanout->settings.json)
-		printf("{\"test\": \"fanout\", \"size_bytes\": %zu, \"subscribers\": %u, "
-		       "\"subscribers_are\": \"%s\", \"state\": \"%s\", \"rounds\": %u, "
-		       "\"wall_ns\": %.0f, \"cpu_ns\": %.0f, \"kicks\": %.2f}\n",
-			setup->size, setup->n, state, placement_names[at], samples->n, wall, cpu,
-			kicks_each);
-	else
-		printf("%-4s %8zu %11u  %-6s %6u %12.0f %12.0f %9.2f\n", placement_names[at],
-			setup->size, setup->n, setup->n ? state : "-", samples->n, wall, cpu,
-			kicks_each);
+	aside_begin(&record, "fan-out", setup->asleep ? "asleep" : "awake", at);
+	record.size = setup->size;
+	record.n = setup->n;
+	record.rounds = samples->n;
+	record.dropped = dropped;
+	record.kicks = kicks_each;
+	aside_summarise(fanout->aside, samples->wall, samples->n, &record.p50, &record.p50_min,
+		&record.p50_max);
+	aside_summarise(fanout->aside, samples->cpu, samples->n, &cpu, &least, &most);
+	record.cpu_s = cpu / 1e3;
+	record.per_s = 1e9 / record.p50;
+	aside_tell(fanout->aside, &record);
 }
 
 static void measure(struct fanout *fanout)
 {
 	static struct samples samples[PLACEMENTS];
-	unsigned tries = fanout->settings.rounds * TRIES, rounds = fanout->settings.rounds;
+	unsigned tries = fanout->aside->settings->rounds * TRIES,
+		 rounds = fanout->aside->settings->rounds;
 	enum placement before, after;
+	unsigned dropped = 0;
 
 	samples[NEAR].n = samples[FAR].n = 0;
 	while (fanout->published < 2 * slots_of(&fanout->setup))
@@ -449,14 +397,16 @@ static void measure(struct fanout *fanout)
 		before = probe(fanout);
 		cost = sample(fanout);
 		after = probe(fanout);
-		if (before != after || after == CROWDED)
+		if (before != after || after == CROWDED) {
+			dropped++;
 			continue;
+		}
 		samples[after].wall[samples[after].n] = cost.wall_ns;
 		samples[after].cpu[samples[after].n++] = cost.cpu_ns;
 	}
 	for (int at = 0; at < PLACEMENTS; at++)
 		if (samples[at].n)
-			print_row(fanout, (enum placement)at, &samples[at],
+			tell(fanout, (enum placement)at, &samples[at], dropped,
 				(double)kicks(fanout) / (double)fanout->published);
 }
 
@@ -476,6 +426,8 @@ static void measure_rows(struct fanout *fanout, size_t size, uint64_t until_ns)
 
 			if (pinned_now() > until_ns)
 				return;
+			if (fanout->aside->settings->smoke && numbers[i] > 4)
+				return;
 			begin(fanout, &setup);
 			measure(fanout);
 			finish(fanout);
@@ -485,7 +437,7 @@ static void measure_rows(struct fanout *fanout, size_t size, uint64_t until_ns)
 /* What publish_burst() itself costs */
 static void calibrate(struct fanout *fanout)
 {
-	double wall[101], cpu[101];
+	double wall[101], cpu[101], least, most;
 
 	for (unsigned i = 0; i < 101; i++) {
 		struct cost cost = publish_burst(fanout);
@@ -493,7 +445,8 @@ static void calibrate(struct fanout *fanout)
 		wall[i] = cost.wall_ns;
 		cpu[i] = cost.cpu_ns;
 	}
-	fanout->clocks = (struct cost){median(wall, 101), median(cpu, 101)};
+	aside_summarise(fanout->aside, wall, 101, &fanout->clocks.wall_ns, &least, &most);
+	aside_summarise(fanout->aside, cpu, 101, &fanout->clocks.cpu_ns, &least, &most);
 }
 
 static void set_up(struct fanout *fanout)
@@ -501,20 +454,16 @@ static void set_up(struct fanout *fanout)
 	struct rlimit limit;
 	int r = pinned_init(&fanout->prober);
 
-	pin(fanout, 1); /* a try */
-	pin(fanout, 0);
+	aside_pin(fanout->aside, 0);
 	fanout->board = mmap(NULL, sizeof(*fanout->board), PROT_READ | PROT_WRITE,
 		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (r < 0 || fanout->board == MAP_FAILED)
-		fail("memory", -ENOMEM);
+		aside_fail("memory", -ENOMEM);
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
-	strcpy(fanout->dir, "/tmp/rf-fanout.XXXXXX");
-	if (!mkdtemp(fanout->dir))
-		fail(fanout->dir, -errno);
-	snprintf(fanout->path, sizeof(fanout->path), "%s/socket", fanout->dir);
+	snprintf(fanout->path, sizeof(fanout->path), "%s/fan-out", fanout->aside->dir);
 	fanout->prober.producer = fork_pinned(fanout);
 	if (!fanout->prober.producer) {
 		pinned_follow(&fanout->prober, NULL, NULL);
@@ -523,37 +472,16 @@ static void set_up(struct fanout *fanout)
 	calibrate(fanout);
 }
 
-static void tear_down(struct fanout *fanout)
+void fanout_test(const struct aside *aside)
 {
-	char lock[sizeof(fanout->path) + 8];
+	static struct fanout fanout;
+	uint64_t until = pinned_now() + LIMIT_S * SEC;
+	unsigned n = sizeof(sizes) / sizeof(*sizes);
 
-	snprintf(lock, sizeof(lock), "%s.lock", fanout->path);
-	unlink(lock);
-	rmdir(fanout->dir);
-	kill(fanout->prober.producer, SIGCONT);
-	pinned_end(&fanout->prober);
-}
-
-int main(int argc, char **argv)
-{
-	static struct fanout fanout = {.settings = {.cpus = {0, 1},
-					       .sizes = {64, 4096, 65536, 1 << 20},
-					       .n_sizes = 4,
-					       .rounds = 9,
-					       .sample_ms = 20,
-					       .limit_s = 75}};
-	uint64_t until;
-
-	settings_read(&fanout.settings, &program, argc, argv);
+	fanout.aside = aside;
 	set_up(&fanout);
-	until = pinned_now() + fanout.settings.limit_s * SEC;
-	if (!fanout.settings.json)
-		printf("%-4s %8s %11s  %-6s %6s %12s %12s %9s\n", "at", "bytes", "subscribers",
-			"are", "rounds", "ns", "cpu ns", "kicks");
-	for (unsigned i = 0; i < fanout.settings.n_sizes; i++)
-		measure_rows(&fanout, fanout.settings.sizes[i], until);
-	tear_down(&fanout);
-	if (fflush(stdout) || ferror(stdout))
-		fail("standard output", -errno);
-	return 0;
+	for (unsigned i = 0; i < n; i += aside->settings->smoke ? 2 : 1)
+		measure_rows(&fanout, sizes[i], until);
+	kill(fanout.prober.producer, SIGCONT);
+	pinned_end(&fanout.prober);
 }

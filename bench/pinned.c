@@ -36,13 +36,6 @@ static void store(uint64_t *word, uint64_t value)
 	__atomic_store_n(word, value, __ATOMIC_RELEASE);
 }
 
-static void pause_processor(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#endif
-}
-
 uint64_t pinned_now(void)
 {
 	struct timespec now;
@@ -91,7 +84,7 @@ void pinned_follow(struct pinned *pinned, pinned_run run, void *context)
 
 	for (;; store(&page->finished, pinned->commands)) {
 		while (load(&page->started) == pinned->commands)
-			pause_processor();
+			pinned_pause();
 		pinned->commands++;
 		if (page->command == END)
 			return;
@@ -121,7 +114,7 @@ void pinned_finish(struct pinned *pinned)
 	for (unsigned looks = 1; load(&pinned->page->finished) != pinned->commands; looks++) {
 		if (looks % LOOKS == 0)
 			look_after(pinned);
-		pause_processor();
+		pinned_pause();
 	}
 }
 

@@ -33,7 +33,7 @@ int pinned_to(int cpu);
 int pinned_init(struct pinned *pinned);
 
 /* For what goes with a command and is more than a number. */
-#define PINNED_SHARED_BYTES 128
+#define PINNED_SHARED_BYTES 1024
 void *pinned_shared(struct pinned *pinned);
 
 /* The producer's loop: carries out what comes until it is told to end. */
@@ -52,5 +52,13 @@ enum placement pinned_probe(struct pinned *pinned);
 
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t pinned_now(void);
+
+/* What a spinning processor does between two looks. */
+static inline void pinned_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#endif
+}
 
 #endif
