@@ -41,7 +41,7 @@ static void options_of_slots_make_sense_or_are_refused(void **state)
 		{{.n_block_uids = 3}, "n_block_uids is 3, but block_uids is NULL"},
 		{{.fd_kinds = 256}, "fd_kinds 0x100 are unknown"},
 		{{.max_fds = RF_FDS_MAX + 1}, "max_fds 9 is more than 8"},
-		{{.flags = RF_OPTION_RENEW << 1}, "flags 0x20 are unknown"},
+		{{.flags = RF_OPTION_FENCE << 1}, "flags 0x40 are unknown"},
 	};
 	struct rf_channel *channel;
 
