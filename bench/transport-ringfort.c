@@ -82,20 +82,22 @@ static int failed(struct end *end, int r)
 	return r;
 }
 
-static int prepare(struct end *end, const struct job *job, enum rf_kind kind, uint32_t doorbell)
+static int prepare(struct end *end, const struct job *job, enum rf_kind kind, uint32_t doorbell,
+	uint32_t flags)
 {
 	struct rf_options options;
 	char path[128];
 
 	describe(job, kind, &options);
 	options.doorbell = doorbell;
+	options.flags |= flags;
 	if (options.direction == RF_SEND)
 		options.direction = RF_RECEIVE;
 	return failed(end, rf_listen(address(end, path, sizeof(path)), &options, &ends.listener));
 }
 
-static int open_channel(
-	struct end *end, const struct job *job, enum rf_kind kind, uint32_t doorbell)
+static int open_channel(struct end *end, const struct job *job, enum rf_kind kind,
+	uint32_t doorbell, uint32_t flags)
 {
 	struct rf_options options;
 	char path[128];
@@ -103,6 +105,7 @@ static int open_channel(
 
 	describe(job, kind, &options);
 	options.doorbell = doorbell;
+	options.flags |= flags;
 	if (end->side == SIDE_CONSUMER)
 		r = rf_accept(ends.listener, deadline(), &ends.channel);
 	else
@@ -318,21 +321,22 @@ static int receive_messages(struct end *end, const struct job *job, uint64_t n, 
 
 /* The transports. A function for each kind, as there is nothing to tell them apart by. */
 
-#define KIND(symbol, kind, doorbell)                                                               \
+#define KIND(symbol, kind, doorbell, flags)                                                        \
 	static int symbol##_prepare(struct end *end, const struct job *job)                        \
 	{                                                                                          \
-		return prepare(end, job, kind, doorbell);                                          \
+		return prepare(end, job, kind, doorbell, flags);                                   \
 	}                                                                                          \
 	static int symbol##_open(struct end *end, const struct job *job)                           \
 	{                                                                                          \
-		return open_channel(end, job, kind, doorbell);                                     \
+		return open_channel(end, job, kind, doorbell, flags);                              \
 	}
 
-KIND(records, RF_BYTES, RF_DOORBELL_AUTO)
-KIND(slots, RF_SLOTS, RF_DOORBELL_AUTO)
-KIND(elements, RF_ELEMENTS, RF_DOORBELL_AUTO)
-KIND(stream, RF_STREAM, RF_DOORBELL_AUTO)
-KIND(socket_bell, RF_BYTES, RF_DOORBELL_SOCKET)
+KIND(records, RF_BYTES, RF_DOORBELL_AUTO, 0)
+KIND(slots, RF_SLOTS, RF_DOORBELL_AUTO, 0)
+KIND(elements, RF_ELEMENTS, RF_DOORBELL_AUTO, 0)
+KIND(stream, RF_STREAM, RF_DOORBELL_AUTO, 0)
+KIND(socket_bell, RF_BYTES, RF_DOORBELL_SOCKET, 0)
+KIND(fence, RF_BYTES, RF_DOORBELL_AUTO, RF_OPTION_FENCE)
 
 #define OURS     TRANSPORT_SUBJECT | TRANSPORT_COUNTS_CALLS | TRANSPORT_COUNTS_KICKS
 #define ANY_WAIT (BIT(WAIT_SPIN) | BIT(WAIT_ADAPTIVE) | BIT(WAIT_SLEEP))
@@ -350,6 +354,18 @@ const struct transport transport_ringfort = {
 	.size_least = 8,
 	.size_most = FRAME_MOST,
 	CALLS(records),
+};
+
+const struct transport transport_ringfort_fence = {
+	.name = "ringfort-fence",
+	.about = "records; who sleeps pays for the barrier (RF_OPTION_FENCE)",
+	.flags = OURS,
+	.tests = BIT(TEST_THROUGHPUT) | BIT(TEST_ROUND_TRIP),
+	.modes = BIT(MODE_EACH) | BIT(MODE_SPAN),
+	.waits = ANY_WAIT,
+	.size_least = 8,
+	.size_most = 1 << 20,
+	CALLS(fence),
 };
 
 const struct transport transport_ringfort_slots = {
