@@ -314,22 +314,32 @@ static int read_saved(const char *path, struct records *records)
 	return r < 0;
 }
 
+static int print_saved(const struct records *records)
+{
+	records_print(records, stdout);
+	return fflush(stdout) || ferror(stdout) ? fail("standard output", -errno) : 0;
+}
+
+static int plot_saved(struct records *records, const char *directory)
+{
+	int r = plot(records, directory);
+
+	return r < 0 ? fail(directory, r) : 0;
+}
+
 static int show_saved(int argc, char **argv)
 {
 	struct records records = {.n = 0};
 	bool plotting = !strcmp(argv[1], "plot");
-	int r;
+	int status;
 
 	if (argc != (plotting ? 4 : 3))
 		settings_wrong("%s wants %s", argv[1], plotting ? "FILE and DIRECTORY" : "FILE");
-	if (read_saved(argv[2], &records))
-		return 1;
-	if (!plotting) {
-		records_print(&records, stdout);
-		return fflush(stdout) || ferror(stdout) ? fail("standard output", -errno) : 0;
-	}
-	r = plot(&records, argv[3]);
-	return r < 0 ? fail(argv[3], r) : 0;
+	status = read_saved(argv[2], &records);
+	if (!status)
+		status = plotting ? plot_saved(&records, argv[3]) : print_saved(&records);
+	free(records.all);
+	return status;
 }
 
 int main(int argc, char **argv)
