@@ -128,15 +128,18 @@ int rf__publisher_wait(struct rf_publisher *publisher, struct rf__wait *wait, ui
 
 /* Setting up */
 
-/* An eighth, but so that those who are waited for fit in. */
+/* An eighth, and enough to block with it; but those who are waited for have to fit in. */
 static uint32_t default_hold(const struct rf_options *o)
 {
-	uint32_t share = o->slots / 8, least = o->reserve_slots > 2 ? o->reserve_slots : 2;
-	uint32_t slots = o->slots - o->reserve_slots;
+	uint32_t slots = o->slots - o->reserve_slots, share = o->slots / 8;
 
+	if (share < 2)
+		share = 2;
+	if (share < o->reserve_slots)
+		share = o->reserve_slots;
 	if (o->wait_for && share > slots / o->wait_for)
 		share = slots / o->wait_for;
-	return share > least ? share : least;
+	return share ? share : 1;
 }
 
 static void fill_in(struct rf_options *o)
@@ -179,11 +182,10 @@ static int read_options(
 			"options: reserve_slots %u leaves no slot to subscribers",
 			o->reserve_slots);
 	fill_in(o);
-	if (o->wait_for > (o->slots - o->reserve_slots) / o->hold)
+	if (o->wait_for > o->slots - o->reserve_slots)
 		return rf__fail(reason, -EINVAL,
-			"options: wait_for %u is more than there is room for: they hold %u of %u "
-			"slots each",
-			o->wait_for, o->hold, o->slots - o->reserve_slots);
+			"options: wait_for %u is more than there is room for: %u slots",
+			o->wait_for, o->slots - o->reserve_slots);
 	return 0;
 }
 
