@@ -15,9 +15,7 @@
 
 uint64_t rf__members_stride(const struct rf_publisher *p)
 {
-	uint64_t align = p->options.slot_align;
-
-	return (p->options.slot_bytes + align - 1) / align * align;
+	return rf__slots_stride(p->options.slot_bytes, p->options.slot_align);
 }
 
 static uint64_t slots_area(const struct rf_publisher *p)

@@ -100,7 +100,13 @@ _Static_assert(sizeof(struct rf__slot_extra) == 32, "layout");
 #define RF__LEN_SHIFT          32
 #define RF__SLOT_ALIGNMENT_MIN 64
 
-/* The slots and what stands behind them, in bytes; where the latter begins. */
+/* From slot to slot in bytes; alignment is a power of two. */
+static inline uint64_t rf__slots_stride(uint64_t slot_bytes, uint64_t alignment)
+{
+	return (slot_bytes + alignment - 1) & ~(alignment - 1);
+}
+
+/* Where what stands behind the slots begins; and where that ends, in whole pages. */
 static inline uint64_t rf__slots_end_bytes(uint64_t count, uint64_t stride)
 {
 	return count * stride;

@@ -29,11 +29,10 @@ static int start_slots(struct rf_rx *rx, const struct rf__terms *terms)
 	return 0;
 }
 
-int rf__rx_start(struct rf_rx *rx, const struct rf__terms *terms, enum rf__way way)
+int rf__rx_start(struct rf_rx *rx, const struct rf__terms *terms)
 {
 	struct rf__half *half = &rx->half;
 
-	(void)way;
 	rf__ring_rx_init(&rx->ring, (void *)half->own.base, (const void *)half->peer.base,
 		half->peer.base + rf__page_bytes(), half->peer.area_bytes);
 	rx->ring.unit = rf__terms_unit(terms);
@@ -41,9 +40,7 @@ int rf__rx_start(struct rf_rx *rx, const struct rf__terms *terms, enum rf__way w
 	if (terms->kind != RF_SLOTS)
 		return 0;
 	rx->ring.capacity = terms->hold * RF__DESCRIPTOR_BYTES;
-	half->slot_bytes = terms->slot_bytes;
-	half->n_slots = terms->slots;
-	half->hold = terms->hold;
+	rf__half_note_slots(half, terms);
 	return start_slots(rx, terms);
 }
 
@@ -111,7 +108,7 @@ int rf__rx_slots_borrow(struct rf_rx *rx, struct rf_message *ret_messages, unsig
 	drop_former(rx);
 	do {
 		n = rf__slots_rx_borrow(rx->slots, ret_messages, max);
-		r = rf__attached_skip(rx);
+		r = rx->slots->n_unseen ? rf__attached_skip(rx) : 0;
 		if (r >= 0 && n == RF__SLOTS_NEW_MEMORY)
 			r = renew(rx);
 		if (r < 0 && n == 1) /* it was not handed out */

@@ -153,15 +153,6 @@ uint32_t rf__slots_room(struct rf__slots *slots, uint32_t max);
 int rf__slots_reserve_span(
 	struct rf__slots *slots, size_t len, struct rf_buffer *ret_buffers, unsigned max);
 
-/* The same for one. 0, or an error. */
-static inline int rf__slots_reserve(
-	struct rf__slots *slots, size_t len, struct rf_buffer *ret_buffer)
-{
-	int n = rf__slots_reserve_span(slots, len, ret_buffer, 1);
-
-	return n < 0 ? n : 0;
-}
-
 /* Would that find a slot? Collects from everybody if need be. */
 bool rf__slots_has_idle(struct rf__slots *slots);
 

@@ -33,14 +33,9 @@ static uint64_t shorter(uint64_t a, uint64_t b)
 	return a && (!b || a < b) ? a : b;
 }
 
-static uint64_t rounded_up(uint64_t n, uint64_t power_of_two)
-{
-	return (n + power_of_two - 1) & ~(power_of_two - 1);
-}
-
 uint64_t rf__terms_stride(const struct rf__terms *terms)
 {
-	return rounded_up(terms->slot_bytes, terms->slot_align);
+	return rf__slots_stride(terms->slot_bytes, terms->slot_align);
 }
 
 uint64_t rf__terms_payload_bytes(const struct rf__terms *terms)

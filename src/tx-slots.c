@@ -51,9 +51,7 @@ int rf__tx_start(struct rf_tx *tx, const struct rf__terms *terms, enum rf__way w
 	if (terms->kind != RF_SLOTS)
 		return 0;
 	tx->ring.capacity = terms->hold * RF__DESCRIPTOR_BYTES;
-	half->slot_bytes = terms->slot_bytes;
-	half->n_slots = terms->slots;
-	half->hold = terms->hold;
+	rf__half_note_slots(half, terms);
 	return start_slots(tx, terms);
 }
 

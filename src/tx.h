@@ -24,7 +24,7 @@ int rf__tx_publish(struct rf_tx *tx);
 int rf__tx_nap(struct rf_tx *tx, struct rf__wait *wait, uint64_t until_ns, uint64_t deadline_ns);
 
 /* Reserves up to max slots. How many, 1 or more; -EAGAIN: a consumer that blocks has no room, or no slot
- * is idle; errors as rf__slots_reserve(). */
+ * is idle; errors as rf__slots_reserve_span(). */
 int rf__tx_slots_reserve(struct rf_tx *tx, size_t len, struct rf_buffer *ret_buffers, unsigned max);
 
 /* How much room of the ring the next reservation needs, for the bell. */
