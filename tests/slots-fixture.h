@@ -37,6 +37,14 @@ static inline void *zeroed(size_t bytes)
 	return memset(memory, 0, (bytes + RF__LINE - 1) / RF__LINE * RF__LINE);
 }
 
+/* As rf__slots_reserve_span(), of one. 0, or an error. */
+static inline int reserve_slot(struct rf__slots *slots, size_t len, struct rf_buffer *ret_buffer)
+{
+	int n = rf__slots_reserve_span(slots, len, ret_buffer, 1);
+
+	return n < 0 ? n : 0;
+}
+
 static inline void pool_open(struct pool *pool, uint32_t count, uint64_t slot_bytes)
 {
 	uint64_t stride = (slot_bytes + 63) / 64 * 64;
@@ -150,7 +158,7 @@ static inline struct rf_buffer slot_reserve(struct pool *pool, size_t len)
 	struct rf_buffer buffer;
 
 	assert_null(rf__slots_blocker(&pool->slots));
-	assert_int_equal(rf__slots_reserve(&pool->slots, len, &buffer), 0);
+	assert_int_equal(reserve_slot(&pool->slots, len, &buffer), 0);
 	assert_int_equal(buffer.len, len);
 	return buffer;
 }
@@ -219,7 +227,7 @@ static inline struct rf_message slot_expect(struct pool *pool, struct consumer *
 static inline void slot_release(struct consumer *c, const struct rf_message *message)
 {
 	assert_true(is_intact(message));
-	assert_int_equal(rf__slots_rx_release(&c->slots, message->id), 0);
+	assert_int_equal(rf__slots_rx_release_span(&c->slots, message, 1), 1);
 }
 
 static inline void slot_receive(struct pool *pool, struct consumer *c, uint32_t tag)
@@ -242,7 +250,7 @@ static inline uint32_t count_idle(struct pool *pool)
 	static struct rf_buffer buffers[2048];
 	uint32_t n = 0, i;
 
-	while (rf__slots_reserve(&pool->slots, 0, &buffers[n]) == 0)
+	while (reserve_slot(&pool->slots, 0, &buffers[n]) == 0)
 		n++;
 	for (i = 0; i < n; i++)
 		assert_int_equal(rf__slots_cancel(&pool->slots, buffers[i].id), 0);

@@ -84,11 +84,11 @@ static void reserve_says_what_is_too_long_and_when_there_is_none(void **state)
 	struct rf_buffer b;
 
 	(void)state;
-	assert_int_equal(rf__slots_reserve(&pool.slots, 101, &b), -EMSGSIZE);
-	assert_int_equal(rf__slots_reserve(&pool.slots, SIZE_MAX, &b), -EMSGSIZE);
+	assert_int_equal(reserve_slot(&pool.slots, 101, &b), -EMSGSIZE);
+	assert_int_equal(reserve_slot(&pool.slots, SIZE_MAX, &b), -EMSGSIZE);
 	for (uint32_t i = 0; i < pool.slots.count; i++)
 		slot_reserve(&pool, 100);
-	assert_int_equal(rf__slots_reserve(&pool.slots, 0, &b), -EAGAIN);
+	assert_int_equal(reserve_slot(&pool.slots, 0, &b), -EAGAIN);
 	assert_int_equal(rf__slots_pending(&pool.slots), pool.slots.count);
 }
 
@@ -630,7 +630,7 @@ static void end_publishes_what_is_committed_and_cancels_the_rest(void **state)
 	assert_true(c->tx.kick_due && d->tx.kick_due);
 	assert_int_equal(rf__slots_commit(&pool.slots, &open), -EINVAL);
 	assert_int_equal(rf__slots_cancel(&pool.slots, open.id), -EINVAL);
-	assert_int_equal(rf__slots_reserve(&pool.slots, 8, &late), -EINVAL);
+	assert_int_equal(reserve_slot(&pool.slots, 8, &late), -EINVAL);
 	assert_int_equal(rf__slots_pending(&pool.slots), 0);
 	slot_receive(&pool, c, 1);
 	slot_receive(&pool, d, 1);

@@ -276,7 +276,7 @@ killed_encode_is_replaced() {
 	ended killed_encode_is_replaced 0 0 is_pattern "$video/next.y4m" 320x180 100 "$(first_of encode)" \
 		"$(last_of encode)"
 	check the_next_encode_sees_later_frames [ "$(first_of encode)" -gt 10 ]
-	check capture_says_who_came_and_went capture_says "2 subscribers came"
+	check capture_says_who_came_and_went capture_says "2 subscribers came, 1 went"
 }
 
 signals_end_both_in_good_order() {
@@ -559,7 +559,7 @@ three_strangers() {
 		is_pattern "$video/record.y4m" 320x180 50 "$first" 149
 	check "${name}_record_came_late" [ "$first" -gt 0 ]
 	check "${name}_capture_never_waits_for_the_preview" waits_for_encode_only
-	check "${name}_one_preview_went_and_another_came" capture_says "4 subscribers came, "
+	check "${name}_one_preview_went_and_another_came" capture_says "4 subscribers came, 1 went, 0 were cut off"
 	status_of "$preview"
 	check "${name}_second_preview_ends_well" [ "$status" = 0 ]
 	check "${name}_second_preview_leaves_a_whole_sheet" ffmpeg -v error -xerror -i "$sheets/second.png" -f null -
