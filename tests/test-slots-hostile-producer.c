@@ -333,13 +333,14 @@ static void start_over(struct lent *lent)
 static void consume_what_changes(bool latest)
 {
 	unsigned borrowed = 0, breaches = 0, ends = 0, renewed = 0;
-	unsigned rounds = rf_test_rounds(200000);
+	unsigned all = rf_test_rounds(200000), rounds;
 	struct lent lent = {.n = 0};
 
 	start_rx(latest);
 	pool.base[1] = zeroed(pool.base_bytes);
 	watch.replace = some_word_of_a_producer;
-	for (seed = 3; rounds; rounds--) {
+	seed = 3;
+	for (rounds = all; rounds; rounds--) {
 		unsigned generation = hostile->slots.generation;
 		int n = take_some(&lent);
 
@@ -354,7 +355,8 @@ static void consume_what_changes(bool latest)
 		give_some(&lent);
 	}
 
-	assert_true(borrowed > 1000 && breaches > 100 && ends > 5 && renewed > 50);
+	assert_true(borrowed > all / 10 && breaches > all / 20);
+	assert_true(ends > all / 10000 && renewed > all / 200);
 }
 
 static void p2_a_consumer_survives_values_that_change_after_each_load(void **state)
