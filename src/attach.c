@@ -99,7 +99,7 @@ static int attach_to_record(
 {
 	int r = -EINVAL;
 
-	if (!tx->ring.unit && rf__ring_tx_is_open(&tx->ring, id))
+	if (!tx->ring.at.unit && rf__ring_tx_is_open(&tx->ring, id))
 		r = prepare(tx, n, ret_until_ns);
 	if (r >= 0)
 		r = rf__fds_attach(&tx->fds, &tx->fd_terms, id, fds, n, ret_until_ns);
@@ -112,7 +112,7 @@ static size_t room_after_next(const struct rf_tx *tx)
 {
 	const struct rf__ring_tx *ring = &tx->ring;
 	uint64_t from = tx->slots ? ring->head + RF__DESCRIPTOR_BYTES : tx->fds->out[0];
-	uint64_t room = ring->capacity - (ring->reserved - from);
+	uint64_t room = ring->capacity - (ring->at.reserved - from);
 
 	return (size_t)(tx->slots ? room : room - RF__HEADER);
 }

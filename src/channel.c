@@ -106,7 +106,7 @@ static int state_of(const struct rf_channel *channel)
 /* Events after which neither ring was found to have moved were for nothing. */
 static void count_storm(struct rf_channel *channel)
 {
-	uint64_t moved = channel->tx.ring.head + channel->rx.ring.tail;
+	uint64_t moved = channel->tx.ring.head + channel->rx.ring.at.tail;
 
 	struct rf__half *half = channel->rx.half.present ? &channel->rx.half : &channel->tx.half;
 
@@ -249,7 +249,8 @@ int rf_channel_peer(struct rf_channel *channel, struct rf_peer *peer)
 }
 
 /* Figures are 64-bit words, each written by one thread. */
-static void read_half(struct rf_half_stats *to, const struct rf__half *half, uint64_t ring_bytes)
+static void read_half(struct rf_half_stats *to, const struct rf__half *half, uint64_t ring_bytes,
+	const uint64_t *records, const uint64_t *bytes)
 {
 	const uint64_t *from = (const uint64_t *)&half->bell.stats;
 	uint64_t *word = (uint64_t *)to;
@@ -258,6 +259,8 @@ static void read_half(struct rf_half_stats *to, const struct rf__half *half, uin
 	for (i = 0; i < sizeof(*to) / sizeof(*word); i++)
 		word[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 	to->ring_bytes = half->present ? ring_bytes : 0;
+	to->records = __atomic_load_n(records, __ATOMIC_RELAXED);
+	to->bytes = __atomic_load_n(bytes, __ATOMIC_RELAXED);
 	to->slots = half->n_slots;
 	to->slot_bytes = half->slot_bytes;
 	to->hold = half->hold;
@@ -266,14 +269,18 @@ static void read_half(struct rf_half_stats *to, const struct rf__half *half, uin
 int rf_channel_stats(struct rf_channel *channel, struct rf_stats *stats)
 {
 	struct rf_stats known = {.doorbell = 0};
+	const struct rf__tx_cursor *tx;
+	const struct rf__rx_cursor *rx;
 
 	if (!channel || !stats || stats->size < sizeof(stats->size))
 		return -EINVAL;
+	tx = &channel->tx.ring.at;
+	rx = &channel->rx.ring.at;
 	known.size = stats->size;
 	known.doorbell = channel->link.doorbell;
 	known.fence = channel->terms.fence;
-	read_half(&known.tx, &channel->tx.half, channel->tx.ring.mask + 1);
-	read_half(&known.rx, &channel->rx.half, channel->rx.ring.mask + 1);
+	read_half(&known.tx, &channel->tx.half, tx->mask + 1, &tx->records, &tx->bytes);
+	read_half(&known.rx, &channel->rx.half, rx->mask + 1, &rx->records, &rx->bytes);
 	copy_out(stats, stats->size, &known, sizeof(known));
 	return 0;
 }
@@ -357,6 +364,7 @@ void rf_channel_close(struct rf_channel *channel)
 		free_memory(channel);
 		return;
 	}
+	rf__link_shut(&channel->link);
 	rf__publisher_forget(channel);
 	shutdown(channel->link.sock, SHUT_RDWR);
 	close_descriptors(channel);

@@ -30,9 +30,9 @@ struct rf__half {
 /* A sending half: of a channel, with a ring of its own, and where it has slots the only consumer's
  * part in them; or of a publisher, where half.bell is only for figures. */
 struct rf_tx {
+	struct rf__ring_tx ring; /* first, as inline.h relies on; a publisher's is not used */
 	struct rf__half half;
-	struct rf__ring_tx ring;
-	int64_t credit;          /* bytes to publish until the peer is looked after again */
+	unsigned calls;          /* with slots: since the peer was looked after */
 	struct rf__slots *slots; /* NULL: no slots; a channel's own, or the publisher's */
 	struct rf__slot_consumer consumer; /* a channel's, or a subscriber's part in slots */
 	struct rf__fds_tx *fds;            /* attached; NULL: never any */
@@ -41,8 +41,8 @@ struct rf_tx {
 };
 
 struct rf_rx {
+	struct rf__ring_rx ring; /* first, as inline.h relies on */
 	struct rf__half half;
-	struct rf__ring_rx ring;
 	struct rf__slots_rx *slots; /* NULL: no slots */
 };
 

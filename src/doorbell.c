@@ -70,9 +70,20 @@ void rf__bell_close(struct rf__bell *bell)
 	rf__close(&bell->own);
 }
 
+/* Calls that are inlined look at nothing else: not whether the peer is gone, nor whether a kick is
+ * owed. */
+void rf__link_shut(struct rf__link *link)
+{
+	if (link->bells[0])
+		rf__ring_tx_shut(link->bells[0]->tx);
+	if (link->bells[1])
+		rf__ring_rx_shut(link->bells[1]->rx);
+}
+
 void rf__link_set(struct rf__link *link, uint32_t flag)
 {
 	__atomic_fetch_or(&link->flags, flag, __ATOMIC_ACQ_REL);
+	rf__link_shut(link);
 }
 
 int rf__link_break(struct rf__link *link, const char *why)
@@ -186,6 +197,7 @@ void rf__bell_pay(struct rf__bell *self)
 		if (kick_timed(self, link->bells[i]))
 			continue;
 		rf__count(&self->stats.kicks_owed, 1);
+		rf__link_shut(link);
 		__atomic_fetch_or(&link->owed, 1u << i, __ATOMIC_ACQ_REL);
 		/* a half that went to sleep meanwhile has no timer; one about to sleep sets its
 		 * own */
@@ -196,7 +208,7 @@ void rf__bell_pay(struct rf__bell *self)
 
 void rf__bell_check_alive(struct rf__bell *bell, uint64_t now_ns)
 {
-	uint64_t position = bell->tx ? bell->tx->head : bell->rx->tail;
+	uint64_t position = bell->tx ? bell->tx->head : bell->rx->at.tail;
 
 	if ((int64_t)(now_ns - bell->alive_ns) < (int64_t)ALIVE_NS)
 		return; /* signed: the coarse clock lags */
@@ -250,7 +262,7 @@ static uint64_t between(uint64_t least, uint64_t n, uint64_t most)
  * (threats C15), that can happen with an honest peer. */
 static uint64_t fenced_until(struct rf__bell *bell, bool passed)
 {
-	uint64_t now = rf__now(), position = bell->tx ? bell->tx->head : bell->rx->tail;
+	uint64_t now = rf__now(), position = bell->tx ? bell->tx->head : bell->rx->at.tail;
 
 	if (position != bell->still_at || !bell->still_ns) {
 		bell->still_at = position;

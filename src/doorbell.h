@@ -142,7 +142,7 @@ static inline bool rf__bell_owes(const struct rf__bell *bell)
 /* Kicks if the ring says so. Called after everything that moves a position. */
 static inline void rf__bell_kick_if_due(struct rf__bell *bell)
 {
-	bool *due = bell->tx ? &bell->tx->kick_due : &bell->rx->kick_due;
+	bool *due = bell->tx ? &bell->tx->at.kick_due : &bell->rx->kick_due;
 
 	if (*due) {
 		*due = false;
@@ -178,6 +178,9 @@ static inline uint32_t rf__link_flags(const struct rf__link *link)
 	return __atomic_load_n(&link->flags, __ATOMIC_ACQUIRE);
 }
 
+/* No call of either half is inlined from now on. Any thread. */
+void rf__link_shut(struct rf__link *link);
+
 void rf__link_set(struct rf__link *link, uint32_t flag);
 
 /* The peer broke the protocol: says why, once, and hangs up, which wakes whoever waits. -EPROTO. */
@@ -200,11 +203,5 @@ void rf__bell_wake(struct rf__bell *bell);
 
 /* Ends all waits. Async-signal-safe. */
 void rf__link_stop(struct rf__link *link);
-
-/* Adds to a figure that other threads may read. */
-static inline void rf__count(uint64_t *figure, uint64_t n)
-{
-	__atomic_store_n(figure, __atomic_load_n(figure, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
-}
 
 #endif

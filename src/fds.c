@@ -216,12 +216,12 @@ int rf__fds_send(struct rf__link *link, char what, const int *fds, unsigned n)
 /* The oldest set whose record the next publish would show. */
 static struct rf__fd_set *next_due(struct rf__fds_tx *fds_tx, const struct rf__ring_tx *ring)
 {
-	uint64_t nearest = ring->committed - ring->published, distance;
+	uint64_t nearest = ring->at.committed - ring->at.published, distance;
 	struct rf__fd_set *due = NULL;
 	unsigned i;
 
 	for (i = 0; i < RF__FDS_MESSAGES; i++) {
-		distance = fds_tx->waiting[i].id - ring->published;
+		distance = fds_tx->waiting[i].id - ring->at.published;
 		if (!fds_tx->waiting[i].n || distance >= nearest)
 			continue;
 		nearest = distance;
@@ -245,7 +245,7 @@ int rf__fds_publish(struct rf__bell *bell, struct rf__fds_tx *fds_tx)
 		rf__ring_tx_publish_to(ring, due->id);
 		rf__fd_set_close(due);
 	}
-	rf__ring_tx_publish_to(ring, due ? due->id : ring->committed);
+	rf__ring_tx_publish_to(ring, due ? due->id : ring->at.committed);
 	return r;
 }
 

@@ -408,7 +408,7 @@ static int arm_member(struct rf__member *member, uint64_t bytes, uint64_t *until
 /* The room of its ring that something it gives back makes. */
 static uint64_t one_more(const struct rf_tx *tx)
 {
-	return tx->ring.capacity - (tx->ring.reserved - tx->ring.head) + RF__DESCRIPTOR_BYTES;
+	return tx->ring.capacity - (tx->ring.at.reserved - tx->ring.head) + RF__DESCRIPTOR_BYTES;
 }
 
 /* Who cannot be sent new memory now, for lack of memory of the kernel, is asked again soon. */

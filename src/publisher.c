@@ -226,6 +226,7 @@ static void init_tx(struct rf_publisher *p)
 	tx->fd_terms = (struct rf__fd_terms){.kinds = RF__FD_KINDS_ALL, .max = RF_FDS_MAX};
 	tx->slots = &p->slots;
 	tx->half.own = tx->half.peer = tx->half.slots[0] = tx->half.slots[1] = RF__REGION_INIT;
+	rf__ring_tx_init(&tx->ring, NULL, NULL, NULL, 0);
 	rf__bell_init(&tx->half.bell, &p->link, &tx->ring, NULL);
 }
 
@@ -397,8 +398,8 @@ int rf_publisher_stats(struct rf_publisher *publisher, struct rf_publisher_stats
 	known.size = stats->size;
 	known.refused = listener.refused;
 	known.failed += listener.failed;
-	known.messages = __atomic_load_n(&tx->records, __ATOMIC_RELAXED);
-	known.bytes = __atomic_load_n(&tx->bytes, __ATOMIC_RELAXED);
+	known.messages = __atomic_load_n(&publisher->tx.ring.at.records, __ATOMIC_RELAXED);
+	known.bytes = __atomic_load_n(&publisher->tx.ring.at.bytes, __ATOMIC_RELAXED);
 	known.bytes_copied = __atomic_load_n(&tx->bytes_copied, __ATOMIC_RELAXED);
 	known.sleeps = __atomic_load_n(&tx->sleeps, __ATOMIC_RELAXED);
 	known.slots = publisher->options.slots;

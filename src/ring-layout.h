@@ -53,19 +53,9 @@ _Static_assert(offsetof(struct rf__consumer_words, statistics) == 256, "layout")
 _Static_assert(sizeof(struct rf__consumer_words) == 384, "layout");
 _Static_assert(__atomic_always_lock_free(8, 0), "64-bit words must be loaded in one piece");
 
-/* A record: one word of header, then the payload, then zero to seven bytes up to the next
- * multiple of 8. */
-#define RF__HEADER     UINT64_C(8)
-#define RF__LEN_MASK   UINT64_C(0x0fffffff) /* bits 0-27: payload bytes */
-#define RF__SKIP       (UINT64_C(1) << 28)  /* no record: a gap to be passed over */
-#define RF__FDS_FOLLOW (UINT64_C(1) << 29)  /* descriptors beside the data belong to it */
-#define RF__TAG_SHIFT  32                   /* bits 32-63: the user's tag; 30 and 31 are zero */
-
-/* What a record of len payload bytes takes of the ring. */
-static inline uint64_t rf__record_bytes(uint64_t len)
-{
-	return (RF__HEADER + len + 7) & ~UINT64_C(7);
-}
+/* A record is as cursor.h says; these are its flags. Bits 30 and 31 are zero. */
+#define RF__SKIP       (UINT64_C(1) << 28) /* no record: a gap to be passed over */
+#define RF__FDS_FOLLOW (UINT64_C(1) << 29) /* descriptors beside the data belong to it */
 
 /* A slot ring counts messages where others count bytes: a message is a descriptor in the producer's
  * area, and a slot that was given back is an entry of 8 bytes in the consumer's area, at half of the
@@ -126,66 +116,32 @@ enum rf__op { RF__OP_LOAD, RF__OP_STORE, RF__OP_COPY_IN, RF__OP_COPY_OUT };
 #ifdef RF_TESTING
 extern uint64_t (*rf__access_hook)(enum rf__op op, const void *where, uint64_t value);
 
-static inline uint64_t rf__accessed(enum rf__op op, const void *where, uint64_t value)
-{
-	return rf__access_hook ? rf__access_hook(op, where, value) : value;
-}
+#define RF__ACCESSED(op, where, value)                                                             \
+	(rf__access_hook ? rf__access_hook(op, where, value) : (value))
 #else
-static inline uint64_t rf__accessed(enum rf__op op, const void *where, uint64_t value)
-{
-	(void)op, (void)where;
-	return value;
-}
+#define RF__ACCESSED(op, where, value) ((void)(where), (value))
 #endif
 
-static inline uint64_t rf__load_relaxed(const uint64_t *word)
-{
-	return rf__accessed(RF__OP_LOAD, word, __atomic_load_n(word, __ATOMIC_RELAXED));
-}
+#define RF__WATCHED_LOAD(word, value)  RF__ACCESSED(RF__OP_LOAD, word, value)
+#define RF__WATCHED_STORE(word, value) RF__ACCESSED(RF__OP_STORE, word, value)
+#include <ringfort/cursor.h> /* accessors, too: they are what applications inline */
 
 static inline uint64_t rf__load_acquire(const uint64_t *word)
 {
-	return rf__accessed(RF__OP_LOAD, word, __atomic_load_n(word, __ATOMIC_ACQUIRE));
-}
-
-static inline uint64_t rf__load_seq_cst(const uint64_t *word)
-{
-	return rf__accessed(RF__OP_LOAD, word, __atomic_load_n(word, __ATOMIC_SEQ_CST));
-}
-
-static inline void rf__store_relaxed(uint64_t *word, uint64_t value)
-{
-	__atomic_store_n(word, rf__accessed(RF__OP_STORE, word, value), __ATOMIC_RELAXED);
-}
-
-static inline void rf__store_release(uint64_t *word, uint64_t value)
-{
-	__atomic_store_n(word, rf__accessed(RF__OP_STORE, word, value), __ATOMIC_RELEASE);
-}
-
-static inline void rf__store_seq_cst(uint64_t *word, uint64_t value)
-{
-	__atomic_store_n(word, rf__accessed(RF__OP_STORE, word, value), __ATOMIC_SEQ_CST);
-}
-
-/* Keeps the compiler from moving accesses over it, and says nothing to the processor: one half of an
- * asymmetric fence, whose other half is membarrier(2). */
-static inline void rf__compiler_barrier(void)
-{
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	return RF__ACCESSED(RF__OP_LOAD, word, __atomic_load_n(word, __ATOMIC_ACQUIRE));
 }
 
 /* Payload, which nobody interprets. */
 static inline void rf__copy_in(void *shared, const void *from, size_t len)
 {
-	rf__accessed(RF__OP_COPY_IN, shared, len);
+	(void)RF__ACCESSED(RF__OP_COPY_IN, shared, len);
 	if (len)
 		memcpy(shared, from, len);
 }
 
 static inline void rf__copy_out(void *to, const void *shared, size_t len)
 {
-	rf__accessed(RF__OP_COPY_OUT, shared, len);
+	(void)RF__ACCESSED(RF__OP_COPY_OUT, shared, len);
 	if (len)
 		memcpy(to, shared, len);
 }

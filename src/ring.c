@@ -4,16 +4,11 @@
 
 #include <errno.h>
 
+const uint64_t rf__no_generation;
+
 #ifdef RF_TESTING
 uint64_t (*rf__access_hook)(enum rf__op op, const void *where, uint64_t value);
 #endif
-
-/* Does moving from before to after pass want? Unsigned differences: positions wrap, and a
- * hostile want is only a number. */
-static bool crosses(uint64_t before, uint64_t after, uint64_t want)
-{
-	return after - want < after - before;
-}
 
 static int tx_breach(struct rf__ring_tx *tx, const char *what)
 {
@@ -35,22 +30,7 @@ static bool is_whole(uint64_t unit, uint64_t bytes)
 	return unit ? !(bytes % unit) : !(bytes % 8);
 }
 
-/* Stores a position and loads the want of the peer behind it. Symmetric: pairs with the store of the
- * want and the load of the position in ask_at() and rf__ring_tx_look() or rf__ring_rx_look(). Asymmetric:
- * with the barrier that the peer's membarrier(2) makes this thread pass between those two: before the
- * load here, which then finds the want; or behind the store, which is then found. */
-static uint64_t move_to(uint64_t *position, uint64_t to, const uint64_t *want, bool asymmetric)
-{
-	if (!asymmetric) {
-		rf__store_seq_cst(position, to);
-		return rf__load_seq_cst(want);
-	}
-	rf__store_release(position, to);
-	rf__compiler_barrier();
-	return rf__load_relaxed(want);
-}
-
-/* Pairs with move_to(). */
+/* Pairs with rf__move(). */
 static void ask_at(uint64_t *want, uint64_t position, bool asymmetric)
 {
 	if (asymmetric)
@@ -67,9 +47,13 @@ void rf__ring_tx_init(struct rf__ring_tx *tx, struct rf__producer_words *own,
 	memset(tx, 0, sizeof(*tx));
 	tx->own = own;
 	tx->peer = peer;
-	tx->data = data;
 	tx->capacity = capacity;
-	tx->mask = capacity - 1;
+	tx->at.generation = &rf__no_generation;
+	tx->at.ours = RF__SHUT;
+	tx->at.data = data;
+	tx->at.mask = capacity - 1;
+	tx->at.tail = own ? &own->tail : NULL;
+	tx->at.data_want = own ? &peer->data_want : NULL;
 }
 
 /* Pairs with give_back(): what the consumer read before it stored head has been read. */
@@ -77,24 +61,24 @@ int rf__ring_tx_refresh(struct rf__ring_tx *tx)
 {
 	uint64_t head = rf__load_seq_cst(&tx->peer->head);
 
-	if (head - tx->head > tx->published - tx->head)
+	if (head - tx->head > tx->at.published - tx->head)
 		return tx_breach(tx, "the consumer's head is beyond what was published");
-	if (!is_whole(tx->unit, head - tx->head))
-		return tx_breach(tx, tx->unit ? "the consumer's head is not at an element"
-					      : "the consumer's head is not at a record");
+	if (!is_whole(tx->at.unit, head - tx->head))
+		return tx_breach(tx, tx->at.unit ? "the consumer's head is not at an element"
+						 : "the consumer's head is not at a record");
 	tx->head = head;
 	return 0;
 }
 
 static uint64_t tx_room(const struct rf__ring_tx *tx)
 {
-	return tx->capacity - (tx->reserved - tx->head);
+	return tx->capacity - (tx->at.reserved - tx->head);
 }
 
 /* What a reservation of len bytes takes of the ring. */
 static uint64_t taken_by(const struct rf__ring_tx *tx, size_t len)
 {
-	return tx->unit ? len : rf__record_bytes(len);
+	return tx->at.unit ? len : rf__record_bytes(len);
 }
 
 static struct rf__reservation *waiting_at(struct rf__ring_tx *tx, uint32_t index)
@@ -102,33 +86,84 @@ static struct rf__reservation *waiting_at(struct rf__ring_tx *tx, uint32_t index
 	return &tx->waiting[index % RF_RESERVED_MAX];
 }
 
-static void reserve_one(struct rf__ring_tx *tx, size_t len, uint64_t each, struct rf_buffer *ret)
+/* All that is open has the same length, and stands in no list. */
+static bool is_run(const struct rf__tx_cursor *at)
 {
-	struct rf__reservation *r = waiting_at(tx, tx->waiting_end++);
+	return at->each && at->reserved != at->committed;
+}
 
-	r->position = tx->reserved;
-	r->len = (uint32_t)len;
-	r->committed = false;
-	r->with_fds = false;
-	*ret = (struct rf_buffer){
-		.data = tx->data + (tx->reserved & tx->mask) + (tx->unit ? 0 : RF__HEADER),
-		.len = len,
-		.id = tx->reserved,
+static unsigned count_waiting(const struct rf__ring_tx *tx)
+{
+	if (is_run(&tx->at))
+		return (unsigned)((tx->at.reserved - tx->at.committed) / tx->at.each);
+	return tx->waiting_end - tx->waiting_first;
+}
+
+static void wait_in_list(struct rf__ring_tx *tx, uint64_t position, size_t len)
+{
+	*waiting_at(tx, tx->waiting_end++) = (struct rf__reservation){
+		.position = position,
+		.len = (uint32_t)len,
 	};
-	tx->reserved += each;
+}
+
+/* Enters a run in the list: what follows is not so simple. */
+static void list(struct rf__ring_tx *tx)
+{
+	uint64_t position;
+
+	if (is_run(&tx->at))
+		for (position = tx->at.committed; position != tx->at.reserved;
+			position += tx->at.each)
+			wait_in_list(tx, position, (size_t)tx->at.each_len);
+	tx->at.each = 0;
+}
+
+/* Looks after the peer when so many of the same size have been reserved, and nothing is larger than half
+ * the ring. */
+#define RESERVED_UNSEEN 64
+
+static void set_limit(struct rf__ring_tx *tx, uint64_t each)
+{
+	uint64_t room = tx_room(tx), most = tx->capacity / 2;
+
+	if (each < most / RESERVED_UNSEEN)
+		most = each * RESERVED_UNSEEN;
+	tx->at.limit = tx->at.reserved + (room < most ? room : most);
+}
+
+static unsigned reserve_some(struct rf__ring_tx *tx, size_t len, uint64_t each,
+	struct rf_buffer *ret_buffers, unsigned max)
+{
+	unsigned n;
+
+	if (tx->at.reserved == tx->at.committed) {
+		tx->at.each = each;
+		tx->at.each_len = len;
+	} else if (tx->at.each != each || tx->at.each_len != len) {
+		list(tx);
+	}
+	for (n = 0; n < max && tx_room(tx) >= each; n++) {
+		if (!tx->at.each)
+			wait_in_list(tx, tx->at.reserved, len);
+		rf__describe_space(&tx->at, tx->at.reserved, len, &ret_buffers[n]);
+		tx->at.reserved += each;
+	}
+	set_limit(tx, each);
+	return n;
 }
 
 int rf__ring_tx_reserve(
 	struct rf__ring_tx *tx, size_t len, struct rf_buffer *ret_buffers, unsigned max)
 {
 	uint64_t each = taken_by(tx, len);
-	unsigned slots = RF_RESERVED_MAX - (tx->waiting_end - tx->waiting_first), n;
+	unsigned free = RF_RESERVED_MAX - count_waiting(tx);
 
 	if (tx->breach)
 		return -EPROTO;
-	if (tx->ended || !max || !slots)
+	if (tx->ended || !max || !free)
 		return -EINVAL;
-	if (tx->unit && (!len || !is_whole(tx->unit, len)))
+	if (tx->at.unit && (!len || !is_whole(tx->at.unit, len)))
 		return -EINVAL;
 	if (!rf__ring_tx_fits(tx, len))
 		return -EMSGSIZE;
@@ -136,22 +171,19 @@ int rf__ring_tx_reserve(
 		return -EPROTO;
 	if (tx_room(tx) < each)
 		return -EAGAIN;
-	if (max > slots)
-		max = slots;
-	for (n = 0; n < max && tx_room(tx) >= each; n++)
-		reserve_one(tx, len, each, &ret_buffers[n]);
-	return (int)n;
+	return (int)reserve_some(tx, len, each, ret_buffers, max < free ? max : free);
 }
 
-/* Reservations wait in the order of their positions. Nearly always it is the first, which is open:
- * what is committed at the front does not wait. */
+/* Reservations wait in the order of their positions; what is committed at the front does not wait. */
 static struct rf__reservation *find_open(struct rf__ring_tx *tx, uint64_t id)
 {
-	uint32_t low = tx->waiting_first, high = tx->waiting_end;
-	struct rf__reservation *first = waiting_at(tx, low);
+	uint32_t low, high;
+	struct rf__reservation *first;
 
-	if (low != high && first->position == id)
-		return first;
+	list(tx);
+	low = tx->waiting_first;
+	high = tx->waiting_end;
+	first = waiting_at(tx, low);
 	while (low != high) {
 		uint32_t middle = low + (high - low) / 2;
 		struct rf__reservation *r = waiting_at(tx, middle);
@@ -166,11 +198,6 @@ static struct rf__reservation *find_open(struct rf__ring_tx *tx, uint64_t id)
 	return NULL;
 }
 
-static void put_header(struct rf__ring_tx *tx, uint64_t position, uint64_t header)
-{
-	rf__store_relaxed((uint64_t *)(void *)(tx->data + (position & tx->mask)), header);
-}
-
 static bool is_newest(struct rf__ring_tx *tx, const struct rf__reservation *r)
 {
 	return r == waiting_at(tx, tx->waiting_end - 1);
@@ -181,9 +208,9 @@ static void advance(struct rf__ring_tx *tx)
 {
 	while (tx->waiting_first != tx->waiting_end && waiting_at(tx, tx->waiting_first)->committed)
 		tx->waiting_first++;
-	tx->committed = tx->waiting_first == tx->waiting_end
-				? tx->reserved
-				: waiting_at(tx, tx->waiting_first)->position;
+	tx->at.committed = tx->waiting_first == tx->waiting_end
+				   ? tx->at.reserved
+				   : waiting_at(tx, tx->waiting_first)->position;
 }
 
 /* The length in the header of a gap of so many bytes, which may be one more than a length can
@@ -203,16 +230,16 @@ static int leave_gap(struct rf__ring_tx *tx, const struct rf__reservation *r, ui
 
 	if (end == old_end)
 		return 0;
-	if (!tx->unit)
-		put_header(tx, end, RF__SKIP | gap_len(old_end - end));
-	return tx->unit && !tx->ended ? -EINVAL : 0;
+	if (!tx->at.unit)
+		rf__put_header(&tx->at, end, RF__SKIP | gap_len(old_end - end));
+	return tx->at.unit && !tx->ended ? -EINVAL : 0;
 }
 
 /* The newest one just shrinks, maybe to nothing. */
 static int settle(struct rf__ring_tx *tx, struct rf__reservation *r, uint64_t end)
 {
 	if (is_newest(tx, r)) {
-		tx->reserved = end;
+		tx->at.reserved = end;
 		tx->waiting_end -= end == r->position;
 	} else if (leave_gap(tx, r, end) < 0) {
 		return -EINVAL;
@@ -224,17 +251,20 @@ static int settle(struct rf__ring_tx *tx, struct rf__reservation *r, uint64_t en
 
 int rf__ring_tx_commit(struct rf__ring_tx *tx, uint64_t id, size_t len, uint32_t tag)
 {
-	struct rf__reservation *r = find_open(tx, id);
+	struct rf__reservation *r;
+	uint64_t flags;
 
 	if (tx->breach)
 		return -EPROTO;
-	if (!r || len > r->len)
+	if (rf__tx_cursor_commit(&tx->at, id, len, tag))
+		return 0;
+	r = find_open(tx, id);
+	if (!r || len > r->len || !is_whole(tx->at.unit ? tx->at.unit : 1, len))
 		return -EINVAL;
-	if (tx->unit)
-		return is_whole(tx->unit, len) ? settle(tx, r, id + len) : -EINVAL;
-	put_header(
-		tx, id, (uint64_t)tag << RF__TAG_SHIFT | (r->with_fds ? RF__FDS_FOLLOW : 0) | len);
-	return settle(tx, r, id + rf__record_bytes(len));
+	flags = r->with_fds ? RF__FDS_FOLLOW : 0;
+	if (!tx->at.unit)
+		rf__put_header(&tx->at, id, (uint64_t)tag << RF__TAG_SHIFT | flags | len);
+	return settle(tx, r, id + taken_by(tx, len));
 }
 
 int rf__ring_tx_cancel(struct rf__ring_tx *tx, uint64_t id)
@@ -248,7 +278,7 @@ int rf__ring_tx_mark(struct rf__ring_tx *tx, uint64_t id)
 {
 	struct rf__reservation *r = find_open(tx, id);
 
-	if (!r || tx->unit)
+	if (!r || tx->at.unit)
 		return -EINVAL;
 	r->with_fds = true;
 	return 0;
@@ -261,26 +291,22 @@ bool rf__ring_tx_is_open(struct rf__ring_tx *tx, uint64_t id)
 
 void rf__ring_tx_publish_to(struct rf__ring_tx *tx, uint64_t limit)
 {
-	uint64_t before = tx->published, want;
-
-	if (limit == before)
-		return;
-	tx->published = limit;
 	/* pairs with rf__ring_rx_refresh(): headers and payload first */
-	want = move_to(&tx->own->tail, limit, &tx->peer->data_want, tx->asymmetric);
-	if (crosses(before, limit, want))
-		tx->kick_due = true;
+	if (rf__tx_cursor_publish(&tx->at, limit))
+		tx->at.kick_due = true;
 }
 
 void rf__ring_tx_publish(struct rf__ring_tx *tx)
 {
-	rf__ring_tx_publish_to(tx, tx->committed);
+	rf__ring_tx_publish_to(tx, tx->at.committed);
 }
 
 void rf__ring_tx_cancel_all(struct rf__ring_tx *tx)
 {
-	uint32_t i, first = tx->waiting_first;
+	uint32_t i, first;
 
+	list(tx);
+	first = tx->waiting_first;
 	for (i = tx->waiting_end; i != first; i--)
 		if (!waiting_at(tx, i - 1)->committed)
 			rf__ring_tx_cancel(tx, waiting_at(tx, i - 1)->position);
@@ -290,7 +316,8 @@ void rf__ring_tx_cancel_all(struct rf__ring_tx *tx)
 static void cut_off(struct rf__ring_tx *tx)
 {
 	tx->waiting_first = tx->waiting_end;
-	tx->reserved = tx->committed;
+	tx->at.reserved = tx->at.committed;
+	tx->at.each = 0;
 }
 
 void rf__ring_tx_abandon(struct rf__ring_tx *tx)
@@ -301,7 +328,7 @@ void rf__ring_tx_abandon(struct rf__ring_tx *tx)
 
 void rf__ring_tx_end(struct rf__ring_tx *tx)
 {
-	if (tx->unit)
+	if (tx->at.unit)
 		cut_off(tx);
 	else
 		rf__ring_tx_cancel_all(tx);
@@ -313,19 +340,19 @@ void rf__ring_tx_close(struct rf__ring_tx *tx, enum rf__closed why)
 {
 	rf__store_seq_cst(&tx->own->closed, why);
 	tx->ended = true;
-	tx->kick_due = true;
+	tx->at.kick_due = true;
 }
 
 void rf__ring_tx_ask(struct rf__ring_tx *tx, size_t len)
 {
-	uint64_t each = taken_by(tx, len ? len : tx->unit);
+	uint64_t each = taken_by(tx, len ? len : tx->at.unit);
 
-	ask_at(&tx->own->space_want, tx->reserved + each - tx->capacity, tx->asymmetric);
+	ask_at(&tx->own->space_want, tx->at.reserved + each - tx->capacity, tx->at.asymmetric);
 }
 
 int rf__ring_tx_look(struct rf__ring_tx *tx, size_t len)
 {
-	uint64_t each = taken_by(tx, len ? len : tx->unit);
+	uint64_t each = taken_by(tx, len ? len : tx->at.unit);
 
 	if (tx->breach || rf__ring_tx_refresh(tx) < 0)
 		return 1;
@@ -343,6 +370,8 @@ unsigned rf__ring_tx_open(const struct rf__ring_tx *tx)
 	unsigned n = 0;
 	uint32_t i;
 
+	if (is_run(&tx->at))
+		return count_waiting(tx);
 	for (i = tx->waiting_first; i != tx->waiting_end; i++)
 		n += !tx->waiting[i % RF_RESERVED_MAX].committed;
 	return n;
@@ -356,9 +385,11 @@ void rf__ring_rx_init(struct rf__ring_rx *rx, struct rf__consumer_words *own,
 	memset(rx, 0, sizeof(*rx));
 	rx->own = own;
 	rx->peer = peer;
-	rx->data = data;
-	rx->capacity = capacity;
-	rx->mask = capacity - 1;
+	rx->at.generation = &rf__no_generation;
+	rx->at.ours = RF__SHUT;
+	rx->at.data = data;
+	rx->at.capacity = capacity;
+	rx->at.mask = capacity - 1;
 }
 
 /* Pairs with rf__ring_tx_publish() and rf__ring_tx_end(): closed before tail, so that a closed
@@ -373,12 +404,12 @@ int rf__ring_rx_refresh(struct rf__ring_rx *rx)
 	tail = rf__load_seq_cst(&rx->peer->tail);
 	if (closed > RF__CUT_BUDGET)
 		return rx_breach(rx, "the producer's closed is none of the known reasons");
-	if (tail - rx->tail > rx->stored + rx->capacity - rx->tail)
+	if (tail - rx->at.tail > rx->at.stored + rx->at.capacity - rx->at.tail)
 		return rx_breach(rx, "the producer's tail is beyond the ring");
-	if (!is_whole(rx->unit, tail - rx->tail))
+	if (!is_whole(rx->unit, tail - rx->at.tail))
 		return rx_breach(rx, rx->unit ? "the producer's tail is not at an element"
 					      : "the producer's tail is not at a record");
-	rx->tail = tail;
+	rx->at.tail = tail;
 	rx->closed = (uint32_t)closed;
 	rx->final = closed != RF__OPEN;
 	return 0;
@@ -388,99 +419,93 @@ int rf__ring_rx_refresh(struct rf__ring_rx *rx)
  * with rf__ring_tx_refresh(). */
 static void give_back(struct rf__ring_rx *rx, bool now)
 {
-	uint64_t before = rx->stored, want;
+	uint64_t before = rx->at.stored, after = rx->at.released;
 
-	if (rx->released == before)
+	if (after == before || (!now && !rf__rx_cursor_is_due(&rx->at, after)))
 		return;
-	if (!now && rx->released != rx->tail && rx->released - before < rx->capacity / 4)
-		return;
-	rx->stored = rx->released;
-	want = move_to(&rx->own->head, rx->stored, &rx->peer->space_want, rx->asymmetric);
-	if (crosses(before, rx->stored, want))
+	rx->at.stored = after;
+	if (rf__move(&rx->own->head, before, after, &rx->peer->space_want, rx->asymmetric))
 		rx->kick_due = true;
 }
 
-/* What a message's id says: where the record before it ended, and how far it reaches from there,
- * gaps included, both in words of 8 bytes, in a view in bytes. So releases need neither a list
- * nor a second look at shared memory. */
-static uint64_t make_id(uint64_t word, uint64_t from, uint64_t bytes)
+/* As rf__record_id(), in bytes. */
+static uint64_t view_id(uint64_t from, uint64_t bytes)
 {
-	return bytes / word << 32 | (from / word & UINT32_MAX);
+	return bytes << 32 | (from & UINT32_MAX);
 }
 
-/* Reads the header at position, which moves behind the record: 1; behind a gap: 0. */
-static int take_header(struct rf__ring_rx *rx, uint64_t *ret_header)
+/* What the header at position says, where it is no plain record: 1: *ret_message is a record with
+ * descriptors; 0: a gap was passed. */
+static int take_odd(struct rf__ring_rx *rx, uint64_t header, struct rf_message *ret_message)
 {
-	const unsigned char *at = rx->data + (rx->position & rx->mask);
-	uint64_t header = rf__load_relaxed((const uint64_t *)(const void *)at);
-	uint64_t bytes = rf__record_bytes(header & RF__LEN_MASK);
+	uint64_t bytes = rf__record_bytes(header & RF__LEN_MASK), begin = rx->at.position, id;
 
-	if (bytes > rx->tail - rx->position)
+	if (bytes > rx->at.tail - begin)
 		return rx_breach(rx, "a record reaches beyond what was published");
-	if (bytes > rx->capacity / 2)
+	if (bytes > rx->at.capacity / 2)
 		return rx_breach(rx, "a record is larger than half the ring");
 	if ((header & UINT32_MAX) / RF__SKIP > RF__FDS_FOLLOW / RF__SKIP)
 		return rx_breach(rx, "a record has unknown flags");
-	rx->position += bytes;
-	*ret_header = header;
-	return !(header & RF__SKIP);
+	rx->at.position += bytes;
+	if (header & RF__SKIP)
+		return 0;
+	id = rf__record_id(rx->at.taken, rx->at.position - rx->at.taken);
+	rf__describe_record(&rx->at, begin, header, id, ret_message);
+	ret_message->n_fds = UINT32_MAX;
+	rx->at.taken = rx->at.position;
+	return 1;
 }
 
 /* With nothing lent, gaps go back at once; else with the record behind them, or with the last
  * one lent. */
 static void pass_gaps(struct rf__ring_rx *rx)
 {
-	if (rx->released == rx->taken)
-		rx->released = rx->taken = rx->position;
+	if (rx->at.released == rx->at.taken)
+		rx->at.released = rx->at.taken = rx->at.position;
 }
 
 /* Of a view everything that is there is one message; 0: nothing is. */
 static int borrow_rest(struct rf__ring_rx *rx, struct rf_message *ret_message)
 {
-	uint64_t bytes = rx->tail - rx->position;
+	uint64_t bytes = rx->at.tail - rx->at.position;
 
 	if (!bytes)
 		return 0;
 	*ret_message = (struct rf_message){
-		.data = rx->data + (rx->position & rx->mask),
+		.data = rx->at.data + (rx->at.position & rx->at.mask),
 		.len = (size_t)bytes,
-		.id = make_id(1, rx->position, bytes),
+		.id = view_id(rx->at.position, bytes),
 	};
-	rx->position = rx->taken = rx->tail;
+	rx->at.position = rx->at.taken = rx->at.tail;
 	return 1;
 }
 
-/* 1: *ret_message is the next record; 0: there is none, or the budget of gaps is used up;
- * -EPROTO. */
-static int borrow_one(struct rf__ring_rx *rx, unsigned *gaps, struct rf_message *ret_message)
+/* How many of what was seen: fewer, too, where the budget of gaps is used up. -EPROTO. */
+static int borrow_seen(
+	struct rf__ring_rx *rx, struct rf_message *ret_messages, unsigned max, unsigned *gaps)
 {
-	uint64_t begin, header;
-	int is_record;
+	unsigned n = 0;
+	uint64_t header = 0;
+	int r;
 
-	while (rx->position != rx->tail && *gaps < RF__GAPS_MAX) {
-		begin = rx->position;
-		is_record = take_header(rx, &header);
-		if (is_record < 0)
-			return is_record;
-		if (is_record) {
-			*ret_message = (struct rf_message){
-				.data = rx->data + (begin & rx->mask) + RF__HEADER,
-				.len = (size_t)(header & RF__LEN_MASK),
-				.id = make_id(8, rx->taken, rx->position - rx->taken),
-				.tag = (uint32_t)(header >> RF__TAG_SHIFT),
-				.n_fds = header & RF__FDS_FOLLOW ? UINT32_MAX : 0,
-			};
-			rx->taken = rx->position;
-			return 1;
-		}
-		++*gaps;
+	if (rx->unit)
+		return borrow_rest(rx, ret_messages);
+	while (*gaps < RF__GAPS_MAX) {
+		n += rf__rx_cursor_borrow(&rx->at, &ret_messages[n], max - n, &header);
+		if (n == max || rx->at.position == rx->at.tail)
+			break;
+		r = take_odd(rx, header, &ret_messages[n]);
+		if (r < 0)
+			return r;
+		n += (unsigned)r;
+		*gaps += !r;
 	}
-	return 0;
+	return (int)n;
 }
 
 int rf__ring_rx_nothing(const struct rf__ring_rx *rx)
 {
-	if (rx->position != rx->tail || !rx->final)
+	if (rx->at.position != rx->at.tail || !rx->final)
 		return -EAGAIN;
 	return rx->closed == RF__ENDED ? 0 : -EPIPE;
 }
@@ -488,32 +513,23 @@ int rf__ring_rx_nothing(const struct rf__ring_rx *rx)
 /* How many; tail is looked at once, when there is nothing left of what was seen before. */
 static int borrow_some(struct rf__ring_rx *rx, struct rf_message *ret_messages, unsigned max)
 {
-	unsigned n = 0, gaps = 0;
-	bool looked = false;
-	int r;
+	bool looked = rx->at.position == rx->at.tail;
+	unsigned gaps = 0;
+	int n;
 
-	while (n < max) {
-		if (rx->position == rx->tail) {
-			if (n || looked)
-				break;
-			if (rf__ring_rx_refresh(rx) < 0)
-				return -EPROTO;
-			looked = true;
-		}
-		r = rx->unit ? borrow_rest(rx, &ret_messages[n])
-			     : borrow_one(rx, &gaps, &ret_messages[n]);
-		if (r < 0)
-			return r;
-		if (!r && rx->position != rx->tail)
-			break;
-		n += (unsigned)r;
-	}
-	return (int)n;
+	if (looked && rf__ring_rx_refresh(rx) < 0)
+		return -EPROTO;
+	n = borrow_seen(rx, ret_messages, max, &gaps);
+	if (n || looked || rx->at.position != rx->at.tail)
+		return n;
+	if (rf__ring_rx_refresh(rx) < 0) /* there were but gaps */
+		return -EPROTO;
+	return borrow_seen(rx, ret_messages, max, &gaps);
 }
 
 int rf__ring_rx_borrow(struct rf__ring_rx *rx, struct rf_message *ret_messages, unsigned max)
 {
-	uint64_t taken = rx->taken;
+	uint64_t taken = rx->at.taken;
 	int n;
 
 	if (!max || max > INT32_MAX)
@@ -522,7 +538,7 @@ int rf__ring_rx_borrow(struct rf__ring_rx *rx, struct rf_message *ret_messages, 
 		return -EPROTO;
 	n = borrow_some(rx, ret_messages, max);
 	if (n < 0)
-		rx->taken = taken; /* those before the breach are not handed out */
+		rx->at.taken = taken; /* those before the breach are not handed out */
 	if (n)
 		return n;
 	pass_gaps(rx);
@@ -530,32 +546,47 @@ int rf__ring_rx_borrow(struct rf__ring_rx *rx, struct rf_message *ret_messages, 
 	return rf__ring_rx_nothing(rx);
 }
 
-int rf__ring_rx_release(struct rf__ring_rx *rx, uint64_t id)
+/* Of a view, as rf__rx_cursor_follow(). */
+static uint64_t follow_view(const struct rf__rx_cursor *at, const struct rf_message *messages,
+	unsigned n, unsigned *ret_done)
 {
-	uint64_t bytes = rx->unit ? id >> 32 : id >> 32 << 3, from = rx->released;
+	uint64_t to = at->released, bytes;
+	unsigned i;
 
-	if (!bytes || bytes > rx->taken - from)
-		return -EINVAL;
-	if (id != (rx->unit ? make_id(1, from, bytes) : make_id(8, from, bytes)))
-		return -EINVAL;
-	rx->released += bytes;
+	for (i = 0; i < n; i++, to += bytes) {
+		bytes = messages[i].id >> 32;
+		if (!bytes || bytes > at->taken - to || messages[i].id != view_id(to, bytes))
+			break;
+	}
+	*ret_done = i;
+	return to;
+}
+
+unsigned rf__ring_rx_release(struct rf__ring_rx *rx, const struct rf_message *messages, unsigned n)
+{
+	unsigned done;
+
+	rx->at.released = rx->unit ? follow_view(&rx->at, messages, n, &done)
+				   : rf__rx_cursor_follow(&rx->at, messages, n, &done);
+	if (!done)
+		return 0;
 	pass_gaps(rx);
 	give_back(rx, false);
-	return 0;
+	return done;
 }
 
 bool rf__ring_rx_has(const struct rf__ring_rx *rx, uint64_t id)
 {
 	uint64_t word = rx->unit ? 1 : 8, bytes = (id >> 32) * word;
-	uint64_t ahead = (uint32_t)((uint32_t)id - (uint32_t)(rx->released / word)) * word;
-	uint64_t lent = rx->taken - rx->released;
+	uint64_t ahead = (uint32_t)((uint32_t)id - (uint32_t)(rx->at.released / word)) * word;
+	uint64_t lent = rx->at.taken - rx->at.released;
 
 	return bytes && ahead < lent && bytes <= lent - ahead;
 }
 
 void rf__ring_rx_give(struct rf__ring_rx *rx, uint64_t units)
 {
-	rx->released += units * rx->unit;
+	rx->at.released += units * rx->unit;
 	give_back(rx, false);
 }
 
@@ -566,14 +597,14 @@ void rf__ring_rx_flush(struct rf__ring_rx *rx)
 
 void rf__ring_rx_rewind(struct rf__ring_rx *rx, struct rf_message *message, size_t len)
 {
-	rx->position = rx->taken = rx->released + len;
+	rx->at.position = rx->at.taken = rx->at.released + len;
 	message->len = len;
-	message->id = make_id(1, rx->released, len);
+	message->id = view_id(rx->at.released, len);
 }
 
 bool rf__ring_rx_lent(const struct rf__ring_rx *rx)
 {
-	return rx->released != rx->taken;
+	return rx->at.released != rx->at.taken;
 }
 
 void rf__ring_rx_finish(struct rf__ring_rx *rx)
@@ -586,19 +617,19 @@ void rf__ring_rx_finish(struct rf__ring_rx *rx)
 void rf__ring_rx_ask(struct rf__ring_rx *rx)
 {
 	give_back(rx, true);
-	ask_at(&rx->own->data_want, rx->tail + 1, rx->asymmetric);
+	ask_at(&rx->own->data_want, rx->at.tail + 1, rx->asymmetric);
 }
 
 int rf__ring_rx_look(struct rf__ring_rx *rx)
 {
-	if (rx->breach || rx->position != rx->tail || rf__ring_rx_refresh(rx) < 0)
+	if (rx->breach || rx->at.position != rx->at.tail || rf__ring_rx_refresh(rx) < 0)
 		return 1;
-	return rx->position != rx->tail || rx->final;
+	return rx->at.position != rx->at.tail || rx->final;
 }
 
 /* No tail that the producer may be about to store starts out from as far back as that: the one that
  * was seen last may not have looked at the want yet. */
 void rf__ring_rx_disarm(struct rf__ring_rx *rx)
 {
-	rf__store_relaxed(&rx->own->data_want, rx->tail - rx->capacity);
+	rf__store_relaxed(&rx->own->data_want, rx->at.tail - rx->at.capacity);
 }

@@ -47,37 +47,23 @@ struct rf__reservation {
 };
 
 struct rf__ring_tx {
+	struct rf__tx_cursor at; /* shut; or what applications inline works on it */
 	struct rf__producer_words *own;
 	const struct rf__consumer_words *peer;
-	unsigned char *data;    /* capacity bytes, mapped twice in a row */
 	uint64_t capacity;      /* tail is never further from head than that */
-	uint64_t mask;          /* of a position, what is its place in data */
-	uint64_t unit;          /* 0: records; else a view */
-	uint64_t reserved;      /* where the next reservation begins */
-	uint64_t committed;     /* where the oldest open reservation begins */
-	uint64_t published;     /* the tail we stored last */
 	uint64_t head;          /* the peer's, as last believed */
 	const char *breach;     /* NULL while the peer kept to the protocol */
 	uint32_t waiting_first; /* free-running; modulo RF_RESERVED_MAX an index */
 	uint32_t waiting_end;
 	bool ended;
-	bool kick_due;
-	bool asymmetric; /* the fence, as agreed */
-	struct rf__reservation waiting[RF_RESERVED_MAX];
+	struct rf__reservation waiting[RF_RESERVED_MAX]; /* where at.each does not say it all */
 };
 
 struct rf__ring_rx {
+	struct rf__rx_cursor at; /* shut; or what applications inline works on it */
 	struct rf__consumer_words *own;
 	const struct rf__producer_words *peer;
-	const unsigned char *data; /* capacity bytes, mapped twice in a row */
-	uint64_t capacity;         /* tail is never further from head than that */
-	uint64_t mask;             /* of a position, what is its place in data */
-	uint64_t unit;             /* 0: records; else a view */
-	uint64_t position;         /* the next header to look at */
-	uint64_t taken; /* where the last record borrowed ended; between it and position lie gaps */
-	uint64_t released; /* what was given back ends here; everything, when it is taken */
-	uint64_t stored;   /* the head we stored last */
-	uint64_t tail;     /* the peer's, as last believed */
+	uint64_t unit; /* 0: records; else a view */
 	const char *breach;
 	bool final;      /* tail is never loaded again */
 	uint32_t closed; /* enum rf__closed: why, as the producer said */
@@ -85,7 +71,11 @@ struct rf__ring_rx {
 	bool asymmetric; /* the fence, as agreed */
 };
 
-/* Both begin at position 0 on fresh, zero regions. capacity is a power of two. unit is 0: whoever
+/* What a cursor that was never opened compares with. */
+extern const uint64_t rf__no_generation;
+
+/* Both begin at position 0 on fresh, zero regions, with their cursors shut. A producer
+ * without a region is one that publishes slots. capacity is a power of two. unit is 0: whoever
  * wants a view sets it right afterwards; of a slot ring also the capacity, which may be less; and
  * asymmetric where that was agreed on. */
 void rf__ring_tx_init(struct rf__ring_tx *tx, struct rf__producer_words *own,
@@ -93,10 +83,21 @@ void rf__ring_tx_init(struct rf__ring_tx *tx, struct rf__producer_words *own,
 void rf__ring_rx_init(struct rf__ring_rx *rx, struct rf__consumer_words *own,
 	const struct rf__producer_words *peer, const unsigned char *data, uint64_t capacity);
 
+/* No call of this half is inlined from now on, or ever. Any thread. */
+static inline void rf__ring_tx_shut(struct rf__ring_tx *tx)
+{
+	__atomic_store_n(&tx->at.ours, RF__SHUT, __ATOMIC_RELAXED);
+}
+
+static inline void rf__ring_rx_shut(struct rf__ring_rx *rx)
+{
+	__atomic_store_n(&rx->at.ours, RF__SHUT, __ATOMIC_RELAXED);
+}
+
 /* Could len bytes ever fit? */
 static inline bool rf__ring_tx_fits(const struct rf__ring_tx *tx, size_t len)
 {
-	if (tx->unit)
+	if (tx->at.unit)
 		return len <= tx->capacity / 2;
 	return len <= RF_RECORD_MAX && rf__record_bytes(len) <= tx->capacity / 2;
 }
@@ -115,10 +116,10 @@ int rf__ring_tx_cancel(struct rf__ring_tx *tx, uint64_t id);
  * there is room. */
 static inline void *rf__ring_tx_put(struct rf__ring_tx *tx)
 {
-	void *place = tx->data + (tx->reserved & tx->mask);
+	void *place = tx->at.data + (tx->at.reserved & tx->at.mask);
 
-	tx->reserved += tx->unit;
-	tx->committed = tx->reserved;
+	tx->at.reserved += tx->at.unit;
+	tx->at.committed = tx->at.reserved;
 	return place;
 }
 
@@ -165,9 +166,9 @@ unsigned rf__ring_tx_open(const struct rf__ring_tx *tx);
 #define RF__GAPS_MAX 1024
 int rf__ring_rx_borrow(struct rf__ring_rx *rx, struct rf_message *ret_messages, unsigned max);
 
-/* Gives the oldest borrowed record back. 0; -EINVAL: that is not the oldest one. Works on a
- * broken ring, too. */
-int rf__ring_rx_release(struct rf__ring_rx *rx, uint64_t id);
+/* Gives n borrowed records back, oldest first. How many: fewer where the next one is not the oldest.
+ * Works on a broken ring, too. */
+unsigned rf__ring_rx_release(struct rf__ring_rx *rx, const struct rf_message *messages, unsigned n);
 
 /* Is it borrowed, and not given back? */
 bool rf__ring_rx_has(const struct rf__ring_rx *rx, uint64_t id);
@@ -175,7 +176,7 @@ bool rf__ring_rx_has(const struct rf__ring_rx *rx, uint64_t id);
 /* What was borrowed since taken was as it is given is not: where the channel is broken. */
 static inline void rf__ring_rx_forget(struct rf__ring_rx *rx, uint64_t taken)
 {
-	rx->taken = taken;
+	rx->at.taken = taken;
 }
 
 /* Slots: looks at the tail, unless it is final; and counts so many units as given back. 0; -EPROTO. */

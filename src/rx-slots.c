@@ -29,6 +29,17 @@ static int start_slots(struct rf_rx *rx, const struct rf__terms *terms)
 	return 0;
 }
 
+/* Whoever gives a record back also gives its descriptors back: a call. */
+static void open_cursor(struct rf_rx *rx)
+{
+	const struct rf__generation *generation = &rx->half.channel->generation;
+
+	if (rx->half.channel->link.fds)
+		return;
+	rx->ring.at.generation = generation->word;
+	rx->ring.at.ours = generation->number;
+}
+
 int rf__rx_start(struct rf_rx *rx, const struct rf__terms *terms)
 {
 	struct rf__half *half = &rx->half;
@@ -37,9 +48,11 @@ int rf__rx_start(struct rf_rx *rx, const struct rf__terms *terms)
 		half->peer.base + rf__page_bytes(), half->peer.area_bytes);
 	rx->ring.unit = rf__terms_unit(terms);
 	rx->ring.asymmetric = terms->fence == RF__FENCE_ASYMMETRIC;
+	if (terms->kind == RF_BYTES)
+		open_cursor(rx);
 	if (terms->kind != RF_SLOTS)
 		return 0;
-	rx->ring.capacity = terms->hold * RF__DESCRIPTOR_BYTES;
+	rx->ring.at.capacity = terms->hold * RF__DESCRIPTOR_BYTES;
 	rf__half_note_slots(half, terms);
 	return start_slots(rx, terms);
 }

@@ -13,13 +13,12 @@ static int check(const struct rf_rx *rx)
 static unsigned release(struct rf_rx *rx, const struct rf_message *messages, unsigned n)
 {
 	struct rf__link *link = &rx->half.channel->link;
-	unsigned done = 0, i;
+	unsigned done, i;
 
 	if (rx->slots)
 		done = rf__slots_rx_release_span(rx->slots, messages, n);
 	else
-		while (done < n && rf__ring_rx_release(&rx->ring, messages[done].id) == 0)
-			done++;
+		done = rf__ring_rx_release(&rx->ring, messages, n);
 	for (i = 0; link->fds && i < done; i++)
 		rf__fds_drop(link, messages[i].id);
 	return done;
@@ -63,7 +62,7 @@ void rf__rx_look_for_cut(struct rf_rx *rx)
 /* One look: of a peer that is gone, only what it has published by now is taken. */
 static int look(struct rf_rx *rx, struct rf_message *ret_messages, unsigned max)
 {
-	uint64_t taken = rx->ring.taken;
+	uint64_t taken = rx->ring.at.taken;
 	int n;
 
 	if (rf__link_flags(&rx->half.channel->link) & RF__GONE && !rx->ring.final)
@@ -113,8 +112,8 @@ static void count(struct rf_rx *rx, const struct rf_message *messages, unsigned 
 	}
 	if (missed)
 		rf__count(&rx->half.bell.stats.missed, missed);
-	rf__count(&rx->half.bell.stats.records, n);
-	rf__count(&rx->half.bell.stats.bytes, bytes);
+	rf__count(&rx->ring.at.records, n);
+	rf__count(&rx->ring.at.bytes, bytes);
 	note_held(rx);
 }
 

@@ -106,7 +106,7 @@ RF__HOT void fill_message(
 RF__HOT int take(struct rf__slots_rx *rx, struct rf_message *ret_message)
 {
 	struct rf__ring_rx *ring = rx->ring;
-	const void *at = ring->data + (ring->position & ring->mask);
+	const void *at = ring->at.data + (ring->at.position & ring->at.mask);
 	const struct rf__descriptor *descriptor = at;
 	uint64_t place = rf__load_relaxed(&descriptor->place), tags;
 	uint32_t id;
@@ -128,7 +128,7 @@ RF__HOT int take(struct rf__slots_rx *rx, struct rf_message *ret_message)
 	rx->told = (uint32_t)(tags >> 32);
 	rx->known += rx->told;
 	rx->missed = 0;
-	ring->position += RF__DESCRIPTOR_BYTES;
+	ring->at.position += RF__DESCRIPTOR_BYTES;
 	return 1;
 }
 
@@ -158,11 +158,11 @@ static int look(struct rf__slots_rx *rx)
 static int borrow_next(struct rf__slots_rx *rx, struct rf_message *ret_messages, int max)
 {
 	struct rf__ring_rx *ring = rx->ring;
-	int n, r = ring->position == ring->tail ? look(rx) : look_for_cut(rx);
+	int n, r = ring->at.position == ring->at.tail ? look(rx) : look_for_cut(rx);
 
 	if (r < 0)
 		return r;
-	for (n = 0; n < max && ring->position != ring->tail; n++) {
+	for (n = 0; n < max && ring->at.position != ring->at.tail; n++) {
 		r = take(rx, &ret_messages[n]);
 		if (r < 0)
 			return forget(rx, ret_messages, n, r);
@@ -189,7 +189,7 @@ static int skip_to_newest(struct rf__slots_rx *rx, struct rf_message *ret_messag
 {
 	int n, r;
 
-	for (n = 0; rx->ring->position != rx->ring->tail; n = 1) {
+	for (n = 0; rx->ring->at.position != rx->ring->at.tail; n = 1) {
 		if (n && give_unseen(rx, ret_message) < 0)
 			return -EPROTO;
 		r = take(rx, ret_message);
@@ -247,7 +247,7 @@ bool rf__slots_rx_has(const struct rf__slots_rx *rx, uint64_t id)
 /* Before the head that shows it: pairs with take_return(). */
 RF__HOT bool put_return(struct rf__slots_rx *rx, uint64_t id, uint64_t position)
 {
-	uint64_t at = (position & rx->ring->mask) / RF__DESCRIPTOR_BYTES;
+	uint64_t at = (position & rx->ring->at.mask) / RF__DESCRIPTOR_BYTES;
 
 	if (!has(rx, id))
 		return false;
@@ -267,7 +267,7 @@ static void give(struct rf__slots_rx *rx, unsigned n)
 unsigned rf__slots_rx_release_span(
 	struct rf__slots_rx *rx, const struct rf_message *messages, unsigned n)
 {
-	uint64_t position = rx->ring->released;
+	uint64_t position = rx->ring->at.released;
 	unsigned i;
 
 	for (i = 0; i < n && put_return(rx, messages[i].id, position); i++)
@@ -278,7 +278,7 @@ unsigned rf__slots_rx_release_span(
 
 int rf__slots_rx_release(struct rf__slots_rx *rx, uint64_t id)
 {
-	if (!put_return(rx, id, rx->ring->released))
+	if (!put_return(rx, id, rx->ring->at.released))
 		return -EINVAL;
 	give(rx, 1);
 	return 0;
@@ -298,7 +298,7 @@ uint64_t rf__slots_rx_untold(struct rf__slots_rx *rx)
 void rf__slots_rx_rewind(struct rf__slots_rx *rx, const struct rf_message *message)
 {
 	drop(rx, (uint32_t)message->id);
-	rx->ring->position -= RF__DESCRIPTOR_BYTES;
+	rx->ring->at.position -= RF__DESCRIPTOR_BYTES;
 	rx->missed = message->missed - rx->told;
 	rx->known -= rx->told;
 }

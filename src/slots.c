@@ -183,7 +183,7 @@ static uint32_t id_of(
 
 static int take_return(struct rf__slots *slots, struct rf__slot_consumer *consumer)
 {
-	uint64_t at = (consumer->collected & consumer->ring->mask) / RF__DESCRIPTOR_BYTES;
+	uint64_t at = (consumer->collected & consumer->ring->at.mask) / RF__DESCRIPTOR_BYTES;
 	uint64_t entry = rf__load_relaxed(&consumer->returns[at]);
 	uint32_t id;
 

@@ -124,13 +124,13 @@ int rf__slots_collect(struct rf__slots *slots, struct rf__slot_consumer *consume
 /* Has the consumer room for n more messages than it holds? As far as is known. */
 static inline bool rf__slots_has_room(const struct rf__slot_consumer *consumer, uint32_t n)
 {
-	return (consumer->ring->reserved - consumer->collected) / RF__DESCRIPTOR_BYTES + n <=
+	return (consumer->ring->at.reserved - consumer->collected) / RF__DESCRIPTOR_BYTES + n <=
 	       consumer->hold;
 }
 
 static inline uint32_t rf__slots_held(const struct rf__slot_consumer *consumer)
 {
-	return (uint32_t)((consumer->ring->reserved - consumer->collected) / RF__DESCRIPTOR_BYTES);
+	return (uint32_t)((consumer->ring->at.reserved - consumer->collected) / RF__DESCRIPTOR_BYTES);
 }
 
 /* Messages that are reserved or committed, and not published. */

@@ -39,17 +39,30 @@ static int start_slots(struct rf_tx *tx, const struct rf__terms *terms)
 	return 0;
 }
 
+/* Descriptors are sent before what they belong to is published: a call. */
+static void open_cursor(struct rf_tx *tx)
+{
+	const struct rf__generation *generation = &tx->half.channel->generation;
+
+	if (tx->fd_terms.kinds)
+		return;
+	tx->ring.at.generation = generation->word;
+	tx->ring.at.ours = generation->number;
+}
+
 int rf__tx_start(struct rf_tx *tx, const struct rf__terms *terms, enum rf__way way)
 {
 	struct rf__half *half = &tx->half;
 
 	rf__ring_tx_init(&tx->ring, (void *)half->own.base, (const void *)half->peer.base,
 		half->own.base + rf__page_bytes(), half->own.area_bytes);
-	tx->ring.unit = rf__terms_unit(terms);
-	tx->ring.asymmetric = terms->fence == RF__FENCE_ASYMMETRIC;
+	tx->ring.at.unit = rf__terms_unit(terms);
+	tx->ring.at.asymmetric = terms->fence == RF__FENCE_ASYMMETRIC;
 	tx->fd_terms = terms->fds[way];
-	if (terms->kind != RF_SLOTS)
+	if (terms->kind != RF_SLOTS) {
+		open_cursor(tx);
 		return 0;
+	}
 	tx->ring.capacity = terms->hold * RF__DESCRIPTOR_BYTES;
 	rf__half_note_slots(half, terms);
 	return start_slots(tx, terms);

@@ -5,9 +5,9 @@
 #include "attach.h"
 #include "util/clock.h"
 
-/* A sender that never waits learns of its peer's end by looking after it every so many bytes. */
-#define CREDIT_BYTES 4096
-#define CALL_BYTES   64
+/* A sender that never waits learns of its peer's end by looking after it now and then: of a ring, where
+ * the cursor's limit sends it here; of slots, every so many calls. */
+#define CALLS_UNSEEN 64
 
 int rf__tx_check(const struct rf_tx *tx)
 {
@@ -55,12 +55,22 @@ static int wait_for_room(struct rf_tx *tx, struct rf__wait *wait, size_t len, ui
 	return rf__bell_wait(&tx->half.bell, wait, rf__tx_slots_need(tx), deadline_ns);
 }
 
+static void look_after_peer(struct rf_tx *tx)
+{
+	if (tx->publisher || (tx->slots && ++tx->calls % CALLS_UNSEEN))
+		return;
+	rf__bell_check_alive(&tx->half.bell, rf__now_coarse());
+}
+
 static int reserve(struct rf_tx *tx, size_t len, uint64_t deadline_ns,
 	struct rf_buffer *ret_buffers, unsigned max)
 {
 	struct rf__wait wait = {0};
-	int r;
+	int r = rf__tx_check(tx);
 
+	if (r < 0)
+		return r;
+	look_after_peer(tx);
 	while ((r = rf__tx_check(tx)) >= 0) {
 		if (rf__tx_is_gone(tx))
 			return -EPIPE;
@@ -79,8 +89,12 @@ static int reserve(struct rf_tx *tx, size_t len, uint64_t deadline_ns,
 
 int rf_tx_reserve(struct rf_tx *tx, size_t len, uint64_t deadline_ns, struct rf_buffer *ret_buffer)
 {
-	int n = reserve(tx, len, deadline_ns, ret_buffer, 1);
+	struct rf__tx_cursor *at = (void *)tx;
+	int n;
 
+	if (RF__IS_OPEN(at) && rf__tx_cursor_reserve(at, len, ret_buffer))
+		return 0;
+	n = reserve(tx, len, deadline_ns, ret_buffer, 1);
 	return n < 0 ? n : 0;
 }
 
@@ -131,8 +145,8 @@ int rf_tx_commit_span(struct rf_tx *tx, const struct rf_buffer *buffers, unsigne
 		if (r >= 0)
 			bytes += buffers[i].len;
 	}
-	rf__count(&tx->half.bell.stats.records, r < 0 ? i - 1 : i);
-	rf__count(&tx->half.bell.stats.bytes, bytes);
+	rf__count(&tx->ring.at.records, r < 0 ? i - 1 : i);
+	rf__count(&tx->ring.at.bytes, bytes);
 	return r;
 }
 
@@ -165,15 +179,6 @@ unsigned rf__tx_open(const struct rf_tx *tx)
 	return tx->slots ? tx->slots->open : rf__ring_tx_open(&tx->ring);
 }
 
-static void look_after_peer(struct rf_tx *tx, uint64_t published)
-{
-	tx->credit -= (int64_t)published + CALL_BYTES;
-	if (tx->credit < 0) {
-		tx->credit = CREDIT_BYTES;
-		rf__bell_check_alive(&tx->half.bell, rf__now_coarse());
-	}
-}
-
 static void publish_slots(struct rf_tx *tx)
 {
 	rf__slots_publish(tx->slots);
@@ -186,7 +191,8 @@ int rf__tx_publish(struct rf_tx *tx)
 	int r = tx->fds ? rf__attached_send(tx) : 0;
 
 	if (!tx->slots)
-		rf__ring_tx_publish_to(&tx->ring, r < 0 ? tx->ring.published : tx->ring.committed);
+		rf__ring_tx_publish_to(
+			&tx->ring, r < 0 ? tx->ring.at.published : tx->ring.at.committed);
 	else if (r >= 0)
 		publish_slots(tx);
 	rf__bell_kick_if_due(&tx->half.bell);
@@ -204,7 +210,6 @@ int rf__tx_nap(struct rf_tx *tx, struct rf__wait *wait, uint64_t until_ns, uint6
 
 int rf_tx_publish(struct rf_tx *tx)
 {
-	uint64_t before;
 	int r = rf__tx_check(tx);
 
 	if (r < 0)
@@ -215,9 +220,7 @@ int rf_tx_publish(struct rf_tx *tx)
 		rf__publisher_publish(tx->publisher);
 		return 0;
 	}
-	before = tx->ring.published;
 	r = rf__tx_publish(tx);
-	look_after_peer(tx, tx->ring.published - before);
 	return rf__tx_is_gone(tx) ? -EPIPE : r;
 }
 
@@ -274,7 +277,7 @@ static int end_sets(struct rf_tx *tx)
 
 size_t rf_tx_element_bytes(const struct rf_tx *tx)
 {
-	return tx && !tx->slots ? (size_t)tx->ring.unit : 0;
+	return tx && !tx->slots ? (size_t)tx->ring.at.unit : 0;
 }
 
 /* 0; -EAGAIN: what belongs to the rest cannot be sent now. */
@@ -284,6 +287,7 @@ static int end(struct rf_tx *tx)
 
 	if (r == -EAGAIN)
 		return r;
+	rf__ring_tx_shut(&tx->ring);
 	if (tx->slots)
 		rf__slots_end(tx->slots);
 	else
@@ -294,6 +298,7 @@ static int end(struct rf_tx *tx)
 
 static void abandon(struct rf_tx *tx)
 {
+	rf__ring_tx_shut(&tx->ring);
 	if (tx->slots)
 		rf__slots_end(tx->slots);
 	else

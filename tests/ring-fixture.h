@@ -41,7 +41,8 @@ static inline void map_twice(struct rf__region *own, struct rf__region *seen, ui
 /* The asymmetric one where the environment has RF_TEST_FENCE. */
 static inline void ring_choose_fence(struct ring *ring)
 {
-	ring->tx.asymmetric = ring->rx.asymmetric = getenv("RF_TEST_FENCE") && rf__fence_register();
+	ring->tx.at.asymmetric = ring->rx.asymmetric =
+		getenv("RF_TEST_FENCE") && rf__fence_register();
 }
 
 /* Both ends from the beginning, over zero words; the data stay what they are. */
@@ -94,9 +95,10 @@ static inline void ring_close(struct ring *ring)
 static inline void ring_start_at(struct ring *ring, uint64_t position)
 {
 	ring_init(ring);
-	ring->tx.reserved = ring->tx.committed = ring->tx.published = ring->tx.head = position;
-	ring->rx.position = ring->rx.taken = ring->rx.released = position;
-	ring->rx.stored = ring->rx.tail = position;
+	ring->tx.at.reserved = ring->tx.at.committed = ring->tx.at.published = ring->tx.head =
+		position;
+	ring->rx.at.position = ring->rx.at.taken = ring->rx.at.released = position;
+	ring->rx.at.stored = ring->rx.at.tail = position;
 	ring->producer_words->tail = ring->producer_words->space_want = position;
 	ring->consumer_words->head = ring->consumer_words->data_want = position;
 }
@@ -155,7 +157,7 @@ static inline bool is_filled(const void *from, size_t len, uint64_t seed)
 static inline int arm_tx(struct rf__ring_tx *tx, size_t len)
 {
 	rf__ring_tx_ask(tx, len);
-	if (tx->asymmetric && !rf__fence_pass())
+	if (tx->at.asymmetric && !rf__fence_pass())
 		return -1;
 	return rf__ring_tx_look(tx, len);
 }
@@ -215,9 +217,17 @@ static inline int borrow_result(struct ring *ring)
 	return rf__ring_rx_borrow(&ring->rx, &message, 1);
 }
 
+/* 0 or -EINVAL. */
+static inline int release_id(struct rf__ring_rx *rx, uint64_t id)
+{
+	struct rf_message message = {.id = id};
+
+	return rf__ring_rx_release(rx, &message, 1) ? 0 : -EINVAL;
+}
+
 static inline void release(struct ring *ring, const struct rf_message *message)
 {
-	assert_int_equal(rf__ring_rx_release(&ring->rx, message->id), 0);
+	assert_int_equal(release_id(&ring->rx, message->id), 0);
 }
 
 /* Borrows what commit() filled with that tag. */

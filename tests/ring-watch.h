@@ -144,7 +144,7 @@ static inline int rx_release(uint64_t id)
 	int r;
 
 	begin_call();
-	r = rf__ring_rx_release(&ring.rx, id);
+	r = release_id(&ring.rx, id);
 	end_call();
 	return r;
 }

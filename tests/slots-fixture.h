@@ -78,8 +78,8 @@ static inline void start_ends(struct consumer *c, uint32_t hold)
 {
 	rf__ring_tx_init(&c->tx, &c->producer_words, &c->consumer_words, c->descriptors, c->area);
 	rf__ring_rx_init(&c->rx, &c->consumer_words, &c->producer_words, c->descriptors, c->area);
-	c->tx.unit = c->rx.unit = RF__DESCRIPTOR_BYTES;
-	c->tx.capacity = c->rx.capacity = hold * RF__DESCRIPTOR_BYTES;
+	c->tx.at.unit = c->rx.unit = RF__DESCRIPTOR_BYTES;
+	c->tx.capacity = c->rx.at.capacity = hold * RF__DESCRIPTOR_BYTES;
 }
 
 /* A consumer that has joined, and was lent nothing yet. */

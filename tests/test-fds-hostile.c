@@ -485,7 +485,7 @@ static void c3_what_a_peer_leaves_unread_is_charged_to_it(void **state)
 	ends_open_path(&ends, &options, &options);
 	words = (void *)ends.client->rx.half.own.base;
 	for (i = 0; (r = send_numbered(rf_channel_tx(ends.server), i, 8, 0)) == 0 && i < 100; i++)
-		rf__store_seq_cst(&words->head, ends.server->tx.ring.published);
+		rf__store_seq_cst(&words->head, ends.server->tx.ring.at.published);
 	assert_int_equal(r, -EAGAIN);
 	assert_in_range(i, 4, 9); /* our own user's half of 128 is 64 */
 	assert_int_equal(

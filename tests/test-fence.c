@@ -265,12 +265,12 @@ static int arm_in_rounds(void *arg)
 		rf__fence_pass();
 		seen = rf__ring_rx_look(&duel.ring.rx);
 		meet(1, 2 * i + 1);
-		duel.lost += !seen && !duel.ring.tx.kick_due;
-		duel.ring.tx.kick_due = false;
+		duel.lost += !seen && !duel.ring.tx.at.kick_due;
+		duel.ring.tx.at.kick_due = false;
 		rf__ring_rx_disarm(&duel.ring.rx);
 		if (rf__ring_rx_borrow(&duel.ring.rx, &message, 1) != 1)
 			return -EIO;
-		rf__ring_rx_release(&duel.ring.rx, message.id);
+		release_id(&duel.ring.rx, message.id);
 	}
 	return 0;
 }
@@ -283,7 +283,7 @@ static unsigned lost_in_duel(unsigned how)
 	need_barriers();
 	memset(&duel, 0, sizeof(duel));
 	ring_open(&duel.ring, 4096);
-	duel.ring.tx.asymmetric = duel.ring.rx.asymmetric = true;
+	duel.ring.tx.at.asymmetric = duel.ring.rx.asymmetric = true;
 	duel.n = rf_test_rounds(PING_PONG);
 	let_barriers(how);
 	thread_start(&publisher, publish_in_rounds, NULL);
@@ -377,7 +377,7 @@ static int publish_without_kick(struct rf_channel *channel, uint64_t number)
 	memcpy(buffer.data, &number, sizeof(number));
 	r = rf_tx_commit(tx, &buffer);
 	rf__ring_tx_publish(&tx->ring);
-	tx->ring.kick_due = false;
+	tx->ring.at.kick_due = false;
 	return r;
 }
 
@@ -387,7 +387,7 @@ static void give_back_without_kick(struct rf_channel *channel)
 	struct rf_message message;
 
 	while (rf__ring_rx_borrow(&rx->ring, &message, 1) == 1)
-		rf__ring_rx_release(&rx->ring, message.id);
+		release_id(&rx->ring, message.id);
 	rx->ring.kick_due = false;
 }
 

@@ -309,6 +309,18 @@ static void c8_death_is_noticed_although_an_heir_keeps_the_socket(void **state)
 	}
 }
 
+static int send_if_there_is_room(struct rf_tx *tx)
+{
+	struct rf_buffer buffer;
+	int r = rf_tx_reserve(tx, 8, 0, &buffer);
+
+	if (r >= 0)
+		r = rf_tx_commit(tx, &buffer);
+	if (r >= 0)
+		r = rf_tx_publish(tx);
+	return r == -EAGAIN ? 0 : r;
+}
+
 /* So does a sender that never waits. */
 static void c8_a_sender_that_never_waits_notices_the_death(void **state)
 {
@@ -329,7 +341,7 @@ static void c8_a_sender_that_never_waits_notices_the_death(void **state)
 	channel = accept_one(listener);
 	rf_listener_close(listener);
 	for (until = rf_test_deadline(SOON_MS); rf_test_deadline(0) < until && !r;)
-		r = rf_tx_publish(rf_channel_tx(channel));
+		r = send_if_there_is_room(rf_channel_tx(channel));
 	assert_int_equal(r, -EPIPE);
 	rf_channel_close(channel);
 	close(heir.hold[0]);

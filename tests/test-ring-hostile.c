@@ -278,7 +278,7 @@ static void p1_want_is_only_a_hint(void **state)
 
 	(void)state;
 	for (uint32_t i = 0; i < 20000; i++) {
-		uint64_t near = ring.tx.published + (next_random(&seed) % 64) - 32;
+		uint64_t near = ring.tx.at.published + (next_random(&seed) % 64) - 32;
 		uint64_t want = i % 2 ? near : next_random(&seed);
 
 		poke(&ring.consumer_words->data_want, want);
@@ -288,8 +288,8 @@ static void p1_want_is_only_a_hint(void **state)
 		tx_publish();
 		assert_int_equal(loads_of(ring.consumer_seen.base + 128), 1);
 		assert_int_equal(watch.n_loaded, 1);
-		kicks += ring.tx.kick_due || ring.rx.kick_due;
-		ring.tx.kick_due = ring.rx.kick_due = false;
+		kicks += ring.tx.at.kick_due || ring.rx.kick_due;
+		ring.tx.at.kick_due = ring.rx.kick_due = false;
 		victim_is_rx();
 		receive(&ring, i % 40, i);
 	}

@@ -204,9 +204,9 @@ static void do_publish(void)
 	model.published = publishable();
 	kick = model.consumer_sleeps && reaches(before, model.published, model.data_want);
 	rf__ring_tx_publish(&ring.tx);
-	assert_int_equal(ring.tx.kick_due, kick);
+	assert_int_equal(ring.tx.at.kick_due, kick);
 	assert_int_equal(peek(&ring.producer_words->tail), model.published);
-	ring.tx.kick_due = false;
+	ring.tx.at.kick_due = false;
 	if (kick)
 		model.consumer_sleeps = false;
 	model.kicks += kick;
@@ -233,7 +233,7 @@ static void expect_head(uint64_t before)
 	uint64_t now = peek(&ring.consumer_words->head);
 	bool kick = model.producer_sleeps && reaches(before, now, model.space_want);
 
-	assert_int_equal(now, ring.rx.stored);
+	assert_int_equal(now, ring.rx.at.stored);
 	assert_int_equal(ring.rx.kick_due, kick);
 	ring.rx.kick_due = false;
 	if (kick)
@@ -270,7 +270,7 @@ static void expect_message(const struct rf_message *m)
 	assert_non_null(r);
 	assert_int_equal(m->len, r->len);
 	assert_int_equal(m->tag, r->tag);
-	assert_ptr_equal((const unsigned char *)m->data - ring.rx.data,
+	assert_ptr_equal((const unsigned char *)m->data - ring.rx.at.data,
 		(const unsigned char *)r->data - ring.data);
 	assert_true(is_filled(m->data, m->len, r->tag));
 	r->state = LENT;
@@ -288,7 +288,7 @@ static void do_borrow(void)
 
 	if (n == (ring.tx.ended ? 0 : -EAGAIN)) {
 		assert_null(next_published());
-		assert_int_equal(ring.rx.position, model.published);
+		assert_int_equal(ring.rx.at.position, model.published);
 		model.empty++;
 	} else {
 		assert_true(n > 0 && n <= (int)max);
@@ -306,8 +306,8 @@ static void do_release(void)
 
 		if (r->state != LENT)
 			continue;
-		assert_int_equal(rf__ring_rx_release(&ring.rx, r->message_id), 0);
-		assert_int_equal(rf__ring_rx_release(&ring.rx, r->message_id), -EINVAL);
+		assert_int_equal(release_id(&ring.rx, r->message_id), 0);
+		assert_int_equal(release_id(&ring.rx, r->message_id), -EINVAL);
 		r->state = RELEASED;
 		expect_head(before);
 		n--;
@@ -317,7 +317,7 @@ static void do_release(void)
 static void do_arm_consumer(void)
 {
 	uint64_t before = base();
-	bool more = ring.rx.position != model.published;
+	bool more = ring.rx.at.position != model.published;
 	int r = arm_rx(&ring.rx);
 
 	assert_int_equal(r, more);
@@ -345,12 +345,12 @@ static void check_both(void)
 		n_lent += record_at(i)->state == LENT;
 	assert_int_equal(rf__ring_rx_lent(&ring.rx), n_lent != 0);
 	assert_int_equal(rf__ring_tx_open(&ring.tx), count_states(OPEN));
-	assert_int_equal(ring.tx.reserved, model.reserved);
-	assert_int_equal(ring.tx.published, peek(&ring.producer_words->tail));
-	assert_int_equal(ring.rx.stored, peek(&ring.consumer_words->head));
+	assert_int_equal(ring.tx.at.reserved, model.reserved);
+	assert_int_equal(ring.tx.at.published, peek(&ring.producer_words->tail));
+	assert_int_equal(ring.rx.at.stored, peek(&ring.consumer_words->head));
 	assert_true(from_base(model.reserved) <= ring.capacity);
-	assert_true(from_base(ring.tx.published) <= from_base(ring.tx.committed));
-	assert_true(from_base(ring.tx.committed) <= from_base(ring.tx.reserved));
+	assert_true(from_base(ring.tx.at.published) <= from_base(ring.tx.at.committed));
+	assert_true(from_base(ring.tx.at.committed) <= from_base(ring.tx.at.reserved));
 	assert_null(ring.tx.breach);
 	assert_null(ring.rx.breach);
 }
@@ -380,9 +380,9 @@ static void drain(void)
 		do_commit();
 	rf__ring_tx_end(&ring.tx);
 	model.published = model.reserved;
-	ring.tx.kick_due = false;
+	ring.tx.at.kick_due = false;
 	model.consumer_sleeps = false;
-	while (ring.rx.position != model.published) {
+	while (ring.rx.at.position != model.published) {
 		do_borrow();
 		do_release();
 	}

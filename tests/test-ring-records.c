@@ -239,7 +239,7 @@ static uint64_t near(uint64_t value)
 
 static uint64_t some_header(void)
 {
-	uint64_t left = ring.rx.tail - ring.rx.position - RF__HEADER;
+	uint64_t left = ring.rx.at.tail - ring.rx.at.position - RF__HEADER;
 	uint64_t len = left < 64 || below(&seed, 8) == 0 ? left : below(&seed, 64);
 
 	if (below(&seed, 64) == 0)
@@ -255,16 +255,17 @@ static uint64_t some_value(const void *where, uint64_t value)
 	if (below(&seed, 64) == 0)
 		return next_random(&seed);
 	if (where == ring.consumer_seen.base)
-		return ring.tx.head + below(&seed, ring.tx.published - ring.tx.head + 1) / 8 * 8;
+		return ring.tx.head + below(&seed, ring.tx.at.published - ring.tx.head + 1) / 8 * 8;
 	if (where == ring.producer_seen.base)
-		return ring.rx.tail +
-		       below(&seed, ring.rx.stored + ring.capacity - ring.rx.tail + 1) / 8 * 8;
+		return ring.rx.at.tail +
+		       below(&seed, ring.rx.at.stored + ring.capacity - ring.rx.at.tail + 1) / 8 *
+			       8;
 	if (where == ring.producer_seen.base + 8)
 		return below(&seed, 256) == 0;
 	if (where == ring.producer_seen.base + 128)
-		return near(ring.rx.released);
+		return near(ring.rx.at.released);
 	if (where == ring.consumer_seen.base + 128)
-		return near(ring.tx.published);
+		return near(ring.tx.at.published);
 	(void)value;
 	return some_header();
 }
@@ -284,7 +285,7 @@ static void check_messages(const struct lent *lent, unsigned from)
 	assert_true(bytes <= ring.capacity);
 	for (unsigned i = from; i < lent->n; i++) {
 		const struct rf_message *m = &lent->messages[i];
-		uint64_t at = (uint64_t)((const unsigned char *)m->data - ring.rx.data);
+		uint64_t at = (uint64_t)((const unsigned char *)m->data - ring.rx.at.data);
 		unsigned char *copy;
 
 		assert_true(at % 8 == 0 && at >= RF__HEADER);
@@ -338,7 +339,7 @@ static void p2_a_consumer_survives_values_that_change_after_each_load(void **sta
 		release_some(&lent);
 		if (below(&seed, 8) == 0)
 			assert_in_range(rx_arm(), 0, 1);
-		assert_true(ring.rx.tail - ring.rx.stored <= ring.capacity);
+		assert_true(ring.rx.at.tail - ring.rx.at.stored <= ring.capacity);
 		assert_int_equal(rf__ring_rx_lent(&ring.rx), lent.n != 0);
 		if (n == -EPROTO || n == 0) {
 			lent.n = 0;
@@ -395,8 +396,8 @@ static void p2_a_producer_survives_values_that_change_after_each_load(void **sta
 		tx_publish();
 		if (below(&seed, 8) == 0)
 			assert_in_range(tx_arm(below(&seed, 2000)), 0, 1);
-		assert_true(ring.tx.reserved - ring.tx.head <= ring.capacity);
-		assert_true(ring.tx.published - ring.tx.head <= ring.capacity);
+		assert_true(ring.tx.at.reserved - ring.tx.head <= ring.capacity);
+		assert_true(ring.tx.at.published - ring.tx.head <= ring.capacity);
 		if (n == -EPROTO)
 			ring_start_at(&ring, next_random(&seed) & ~UINT64_C(7));
 	}

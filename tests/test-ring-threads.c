@@ -97,7 +97,7 @@ static const char *commit_span(struct run *run, struct rf_buffer *b, uint32_t fi
 		run->bytes_sent += len;
 	}
 	rf__ring_tx_publish(&run->ring.tx);
-	kick_if_due(run, &run->ring.tx.kick_due, &run->data, &run->data_kicks);
+	kick_if_due(run, &run->ring.tx.at.kick_due, &run->data, &run->data_kicks);
 	return NULL;
 }
 
@@ -129,7 +129,7 @@ static void *produce(void *arg)
 	while (i < run->records && !verdict)
 		verdict = produce_span(run, &i);
 	rf__ring_tx_end(&run->ring.tx);
-	kick_if_due(run, &run->ring.tx.kick_due, &run->data, &run->data_kicks);
+	kick_if_due(run, &run->ring.tx.at.kick_due, &run->data, &run->data_kicks);
 	return (void *)(uintptr_t)verdict;
 }
 
@@ -169,7 +169,7 @@ static const char *consume_span(struct run *run, uint32_t *i, bool *ended)
 		run->bytes_received += m[k].len;
 	}
 	for (int k = 0; k < n && !verdict; k++)
-		if (rf__ring_rx_release(&run->ring.rx, m[k].id) < 0)
+		if (release_id(&run->ring.rx, m[k].id) < 0)
 			verdict = "a release failed";
 	kick_if_due(run, &run->ring.rx.kick_due, &run->space, &run->space_kicks);
 	if (n == -EAGAIN && !wait_for_data(run))
@@ -215,7 +215,7 @@ static void run_both(uint64_t capacity, uint32_t records, bool sleeps)
 	assert_true(run.data_kicks <= run.data_arms + 1);
 	assert_true(run.space_kicks <= run.space_arms);
 	assert_int_equal(run.bytes_received, run.bytes_sent);
-	assert_int_equal(run.ring.rx.released, run.ring.tx.published);
+	assert_int_equal(run.ring.rx.at.released, run.ring.tx.at.published);
 	ring_close(&run.ring);
 }
 

@@ -10,7 +10,7 @@ static const uint64_t units[] = {1, 3, 8, 24, 100, 1024};
 static void view_at(uint64_t unit, uint64_t position)
 {
 	ring_start_at(&ring, position);
-	ring.tx.unit = ring.rx.unit = unit;
+	ring.tx.at.unit = ring.rx.unit = unit;
 }
 
 static void view(uint64_t unit)
@@ -35,7 +35,7 @@ static void a_reservation_takes_what_it_holds(void **state)
 	b = reserve(&ring, 1);
 	assert_ptr_equal(a.data, ring.data);
 	assert_ptr_equal(b.data, ring.data + 5);
-	assert_int_equal(ring.tx.reserved, 6);
+	assert_int_equal(ring.tx.at.reserved, 6);
 }
 
 static void half_the_ring_is_the_most_and_nothing_is_too_little(void **state)
@@ -118,7 +118,7 @@ static void commit_to_nothing_is_cancel(void **state)
 	commit(&ring, &c, 5, 1);
 	assert_int_equal(rf__ring_tx_commit(&ring.tx, a.id, 10, 0), 0);
 	assert_int_equal(rf__ring_tx_open(&ring.tx), 0);
-	assert_int_equal(ring.tx.committed, 15);
+	assert_int_equal(ring.tx.at.committed, 15);
 }
 
 static void the_end_cuts_off_at_the_first_open_one(void **state)
@@ -188,7 +188,7 @@ static void what_is_there_is_one_message(void **state)
 	assert_int_equal(rx_release(m[0].id), 0);
 	assert_int_equal(rx_release(m[0].id), -EINVAL);
 	assert_int_equal(rx_release(m[1].id), 0);
-	assert_int_equal(ring.rx.stored, 10);
+	assert_int_equal(ring.rx.at.stored, 10);
 }
 
 static void a_full_ring_is_one_piece(void **state)
@@ -208,7 +208,7 @@ static void a_full_ring_is_one_piece(void **state)
 	assert_true(is_filled(m.data, b[0].len, 1));
 	assert_true(is_filled((const char *)m.data + b[0].len, b[1].len, 2));
 	release(&ring, &m);
-	assert_int_equal(ring.rx.stored, ring.tx.published);
+	assert_int_equal(ring.rx.at.stored, ring.tx.at.published);
 }
 
 static void ids_that_were_made_up_release_nothing(void **state)
@@ -280,7 +280,7 @@ static void model_settle(struct model *model)
 {
 	unsigned i = model->n_open ? below(&model->random, model->n_open) : 0;
 	struct rf_buffer *b = &model->open[i];
-	bool newest = b->id + b->len == ring.tx.reserved;
+	bool newest = b->id + b->len == ring.tx.at.reserved;
 	size_t len =
 		newest ? model->unit * below(&model->random, b->len / model->unit + 1) : b->len;
 

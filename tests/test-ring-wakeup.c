@@ -40,7 +40,7 @@ static bool take_kick(bool *kick_due)
 
 static bool consumer_is_kicked(void)
 {
-	return take_kick(&ring.tx.kick_due);
+	return take_kick(&ring.tx.at.kick_due);
 }
 
 static bool producer_is_kicked(void)
@@ -365,7 +365,7 @@ static void consumer_publishes_or_sleeps(void (*producer)(void))
 		sleeps = !arm_rx(&ring.rx);
 		ran = acted();
 		if (ran)
-			assert_true(!sleeps || ring.tx.kick_due);
+			assert_true(!sleeps || ring.tx.at.kick_due);
 	}
 	assert_true(at > 2);
 }
@@ -397,7 +397,7 @@ static void publishing_against_arming_loses_no_wakeup(void **state)
 			producers[which]();
 			ran = acted();
 			if (ran)
-				assert_true(other.result == 1 || ring.tx.kick_due);
+				assert_true(other.result == 1 || ring.tx.at.kick_due);
 		}
 		assert_true(at > 2);
 	}

@@ -143,7 +143,7 @@ static void records_are_contiguous_across_the_end_of_the_area(void **state)
 		ring_start_at(&ring, ring.capacity - before);
 		send_one(&ring, fraction(2), (uint32_t)before);
 		m = expect(&ring, fraction(2), (uint32_t)before);
-		assert_ptr_equal(m.data, ring.rx.data + ring.capacity - before + RF__HEADER);
+		assert_ptr_equal(m.data, ring.rx.at.data + ring.capacity - before + RF__HEADER);
 		assert_memory_equal(
 			ring.data, (const unsigned char *)m.data + before - RF__HEADER, 8);
 		release(&ring, &m);
@@ -360,7 +360,7 @@ static void a_view_cannot_be_marked(void **state)
 	struct rf_buffer b;
 
 	(void)state;
-	ring.tx.unit = 8;
+	ring.tx.at.unit = 8;
 	b = reserve(&ring, 8);
 	assert_int_equal(rf__ring_tx_mark(&ring.tx, b.id), -EINVAL);
 }
@@ -374,7 +374,7 @@ static void end_cancels_what_is_open_and_publishes_the_rest(void **state)
 	(void)state;
 	commit(&ring, &b, 16, 2);
 	rf__ring_tx_end(&ring.tx);
-	assert_true(ring.tx.kick_due);
+	assert_true(ring.tx.at.kick_due);
 	assert_int_equal(rf__ring_tx_open(&ring.tx), 0);
 	assert_int_equal(peek(&ring.producer_words->closed), 1);
 	assert_int_equal(peek(&ring.producer_words->tail), c.id);
@@ -421,7 +421,7 @@ static void who_is_cut_off_gets_what_was_published_and_is_told_why(void **state)
 		ring_init(&ring);
 		send_one(&ring, 8, 1);
 		rf__ring_tx_close(&ring.tx, reasons[i]);
-		assert_true(ring.tx.kick_due);
+		assert_true(ring.tx.at.kick_due);
 		receive(&ring, 8, 1);
 		assert_int_equal(borrow_result(&ring), -EPIPE);
 		assert_int_equal(borrow_result(&ring), -EPIPE);
@@ -465,19 +465,19 @@ static void records_are_released_oldest_first_and_once(void **state)
 	for (uint32_t i = 0; i < 3; i++)
 		send_one(&ring, 8 * i, i);
 	assert_int_equal(rf__ring_rx_borrow(&ring.rx, m, 3), 3);
-	assert_int_equal(rf__ring_rx_release(&ring.rx, m[1].id), -EINVAL);
-	assert_int_equal(rf__ring_rx_release(&ring.rx, m[2].id), -EINVAL);
+	assert_int_equal(release_id(&ring.rx, m[1].id), -EINVAL);
+	assert_int_equal(release_id(&ring.rx, m[2].id), -EINVAL);
 	for (unsigned i = 0; i < 3; i++) {
 		assert_true(rf__ring_rx_lent(&ring.rx));
 		release(&ring, &m[i]);
 		for (unsigned old = 0; old <= i; old++)
-			assert_int_equal(rf__ring_rx_release(&ring.rx, m[old].id), -EINVAL);
+			assert_int_equal(release_id(&ring.rx, m[old].id), -EINVAL);
 	}
 	assert_false(rf__ring_rx_lent(&ring.rx));
 	send_one(&ring, 8, 9);
 	m[0] = expect(&ring, 8, 9);
 	for (unsigned old = 1; old < 3; old++)
-		assert_int_equal(rf__ring_rx_release(&ring.rx, m[old].id), -EINVAL);
+		assert_int_equal(release_id(&ring.rx, m[old].id), -EINVAL);
 	release(&ring, &m[0]);
 }
 
@@ -490,7 +490,7 @@ static void release_refuses_an_id_that_reaches_beyond_what_is_lent(void **state)
 	send_one(&ring, 8, 2);
 	m = expect(&ring, 8, 1);
 	for (unsigned bit = 0; bit < 64; bit++)
-		assert_int_equal(rf__ring_rx_release(&ring.rx, m.id ^ UINT64_C(1) << bit), -EINVAL);
+		assert_int_equal(release_id(&ring.rx, m.id ^ UINT64_C(1) << bit), -EINVAL);
 	release(&ring, &m);
 	receive(&ring, 8, 2);
 }
@@ -500,10 +500,10 @@ static void release_refuses_an_id_that_covers_nothing(void **state)
 	struct rf_message m, none = {.id = 0};
 
 	(void)state;
-	assert_int_equal(rf__ring_rx_release(&ring.rx, none.id), -EINVAL);
+	assert_int_equal(release_id(&ring.rx, none.id), -EINVAL);
 	send_one(&ring, 8, 1);
 	m = expect(&ring, 8, 1);
-	assert_int_equal(rf__ring_rx_release(&ring.rx, none.id), -EINVAL);
+	assert_int_equal(release_id(&ring.rx, none.id), -EINVAL);
 	release(&ring, &m);
 }
 
@@ -528,7 +528,7 @@ static void releases_pass_over_gaps(void **state)
 	receive(&ring, 8, 1);
 	receive(&ring, 8, 2);
 	assert_int_equal(rf__ring_rx_borrow(&ring.rx, m, 2), 2);
-	assert_int_equal(rf__ring_rx_release(&ring.rx, m[1].id), -EINVAL);
+	assert_int_equal(release_id(&ring.rx, m[1].id), -EINVAL);
 	release(&ring, &m[0]);
 	release(&ring, &m[1]);
 	assert_int_equal(peek(&ring.consumer_words->head), peek(&ring.producer_words->tail));
@@ -576,8 +576,8 @@ static void rewinding_makes_the_record_the_next_one_again(void **state)
 	id = m.id;
 	rf__ring_rx_rewind(&ring.rx, &m, 0);
 	assert_false(rf__ring_rx_lent(&ring.rx));
-	assert_int_equal(rf__ring_rx_release(&ring.rx, id), -EINVAL);
-	assert_int_equal(rf__ring_rx_release(&ring.rx, m.id), -EINVAL);
+	assert_int_equal(release_id(&ring.rx, id), -EINVAL);
+	assert_int_equal(release_id(&ring.rx, m.id), -EINVAL);
 	receive(&ring, 8, 2);
 	assert_int_equal(borrow_result(&ring), -EAGAIN);
 }
@@ -623,7 +623,7 @@ static void a_record_behind_many_gaps_is_reached_in_bounded_calls(void **state)
 		if (lent)
 			release(&wide, &first);
 		receive(&wide, 8, 7);
-		assert_int_equal(wide.rx.stored, wide.tx.published);
+		assert_int_equal(wide.rx.at.stored, wide.tx.at.published);
 	}
 	ring_close(&wide);
 }

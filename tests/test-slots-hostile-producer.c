@@ -257,12 +257,12 @@ static uint64_t some_word_of_a_producer(const void *where, uint64_t value)
 	if (where == &hostile->producer_words.tail)
 		return below(&seed, 1000) == 0
 			       ? next_random(&seed)
-			       : rx->tail + below(&seed, rx->stored + rx->capacity - rx->tail + 1) /
+			       : rx->at.tail + below(&seed, rx->at.stored + rx->at.capacity - rx->at.tail + 1) /
 						    RF__DESCRIPTOR_BYTES * RF__DESCRIPTOR_BYTES;
 	if (where == &hostile->producer_words.dropped)
 		return below(&seed, 2) ? hostile->slots.known : next_random(&seed);
 	if (where == &hostile->producer_words.space_want)
-		return rx->released + below(&seed, 4 * RF__DESCRIPTOR_BYTES) -
+		return rx->at.released + below(&seed, 4 * RF__DESCRIPTOR_BYTES) -
 		       2 * RF__DESCRIPTOR_BYTES;
 	return some_other_word(where);
 }
@@ -348,7 +348,7 @@ static void consume_what_changes(bool latest)
 		breaches += n == -EPROTO;
 		ends += n == 0 && generation == hostile->slots.generation;
 		renewed += generation != hostile->slots.generation;
-		assert_true(hostile->rx.tail - hostile->rx.stored <= hostile->rx.capacity);
+		assert_true(hostile->rx.at.tail - hostile->rx.at.stored <= hostile->rx.at.capacity);
 		assert_int_equal(hostile->rx.breach != NULL, n == -EPROTO);
 		if (hostile->rx.breach || hostile->rx.final)
 			start_over(&lent);

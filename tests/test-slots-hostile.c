@@ -174,8 +174,8 @@ static void p6_a_slot_that_only_another_holds_is_refused(void **state)
 	return_entries(id_at(0), id_at(1), id_at(2));
 	assert_int_equal(collect(), 3);
 	poke(&hostile->returns[3], id_at(0));
-	hostile->tx.published += RF__DESCRIPTOR_BYTES; /* as if another one had been lent */
-	hostile->tx.reserved += RF__DESCRIPTOR_BYTES;
+	hostile->tx.at.published += RF__DESCRIPTOR_BYTES; /* as if another one had been lent */
+	hostile->tx.at.reserved += RF__DESCRIPTOR_BYTES;
 	poke(&hostile->consumer_words.head, 4 * RF__DESCRIPTOR_BYTES);
 	assert_int_equal(collect(), -EPROTO);
 	nobody_else_is_harmed();
@@ -276,10 +276,10 @@ static uint64_t some_word_of_a_consumer(const void *where, uint64_t value)
 	if (below(&seed, 64) == 0)
 		return next_random(&seed);
 	if (where == &hostile->consumer_words.head)
-		return tx->head + below(&seed, tx->published - tx->head + 1) /
+		return tx->head + below(&seed, tx->at.published - tx->head + 1) /
 					  RF__DESCRIPTOR_BYTES * RF__DESCRIPTOR_BYTES;
 	if (where == &hostile->consumer_words.data_want)
-		return tx->published - RF__DESCRIPTOR_BYTES +
+		return tx->at.published - RF__DESCRIPTOR_BYTES +
 		       below(&seed, 4 * RF__DESCRIPTOR_BYTES);
 	return below(&seed, 16) ? some_held() : below(&seed, 2 * COUNT + 2);
 }

@@ -156,14 +156,14 @@ static void batches_are_published_and_borrowed_in_one_call(void **state)
 
 		for (uint32_t i = 0; i < n; i++)
 			slot_put(&pool, i, i);
-		c->tx.kick_due = false;
+		c->tx.at.kick_due = false;
 		assert_int_equal(arm_rx(&c->rx), 0);
 		assert_int_equal(rf__slots_publish(&pool.slots), n);
-		assert_true(c->tx.kick_due);
+		assert_true(c->tx.at.kick_due);
 		assert_int_equal(rf__slots_rx_borrow(&c->slots, m, 9), n);
 		for (uint32_t i = 0; i < n; i++)
 			slot_release(c, &m[i]);
-		assert_int_equal(peek(&c->consumer_words.head), c->tx.published);
+		assert_int_equal(peek(&c->consumer_words.head), c->tx.at.published);
 	}
 	assert_int_equal(rf__slots_rx_borrow(&c->slots, m, 0), -EINVAL);
 	leave(&pool, c);
@@ -627,7 +627,7 @@ static void end_publishes_what_is_committed_and_cancels_the_rest(void **state)
 	(void)state;
 	slot_put(&pool, 8, 1);
 	rf__slots_end(&pool.slots);
-	assert_true(c->tx.kick_due && d->tx.kick_due);
+	assert_true(c->tx.at.kick_due && d->tx.at.kick_due);
 	assert_int_equal(rf__slots_commit(&pool.slots, &open), -EINVAL);
 	assert_int_equal(rf__slots_cancel(&pool.slots, open.id), -EINVAL);
 	assert_int_equal(reserve_slot(&pool.slots, 8, &late), -EINVAL);

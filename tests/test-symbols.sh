@@ -7,7 +7,7 @@ read -ra nm <<<"${NM:-nm}" # it may have options
 
 # One function a line, whatever the line breaks in between.
 declared() {
-	cat "$RF_SRCDIR"/include/ringfort/*.h | tr '\n' ' ' | grep -oP "$1[^;{(]*?\b\Krf_\w+(?=\()" | sort -u
+	cat "$RF_SRCDIR"/include/ringfort/*.h | tr '\n' ' ' | grep -oP "$1[^;{(]*?\b\Krf_[a-z]\w*(?=\()" | sort -u
 }
 
 mapped() {

@@ -5,6 +5,8 @@
 
 #include <ringfort/blob.h>
 #include <ringfort/channel.h>
+#include <ringfort/cursor.h>
+#include <ringfort/inline.h>
 #include <ringfort/listener.h>
 #include <ringfort/options.h>
 #include <ringfort/publisher.h>

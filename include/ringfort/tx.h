@@ -38,7 +38,8 @@ struct rf_tx;
 
 /* Reserves len bytes (0 is fine) in the ring and describes them in *ret_buffer; waits for room
  * until deadline_ns. Several reservations may be open, RF_RESERVED_MAX at most; records arrive
- * in the order of their reservation.
+ * in the order of their reservation. One system call now and then to see whether the receiver is
+ * still there, when it made no progress for a tenth of a second.
  * 0; -EAGAIN (deadline 0) or -ETIMEDOUT: no room; -EMSGSIZE: never fits; -EPIPE; -EPROTO;
  * -EBADF; -EINVAL: also when RF_RESERVED_MAX are waiting. */
 RF_EXPORT int rf_tx_reserve(
@@ -68,8 +69,7 @@ RF_EXPORT int rf_tx_cancel(struct rf_tx *tx, const struct rf_buffer *buffer);
 
 /* Makes what is committed visible to the receiver, up to the oldest reservation still open, and
  * wakes it if it sleeps: release ordering, everything written before is seen. One system call to
- * wake it, none while it is awake; one now and then to see whether it is still there, when it made
- * no progress for a tenth of a second. Nothing to publish is fine.
+ * wake it, none while it is awake. Nothing to publish is fine.
  * 0; -EAGAIN: the kernel has no room now for descriptors that belong to a message: that one and those
  * behind it stay committed, publish again; -EPIPE: the peer is gone; -EPROTO; -EBADF; -EINVAL. */
 RF_EXPORT int rf_tx_publish(struct rf_tx *tx);
