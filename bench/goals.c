@@ -62,6 +62,7 @@ static const struct goal goals[] = {
 	THROUGHPUT("near", "the model, one per call", SIDE(OURS, "each", "spin"), SIDE(MODEL, "each", "spin"), MEDIUM, 1.5),
 	THROUGHPUT("near", "the model, one per call", SIDE(OURS, "each", "spin"), SIDE(MODEL, "each", "spin"), LARGE, 1),
 	THROUGHPUT("near", "the model, sleeping", SIDE(OURS, "each", "sleep"), SIDE(MODEL, "each", "sleep"), SMALL, 1),
+	THROUGHPUT("near", "the same, asymmetric fence", SIDE(OURS "-fence", "each", "sleep"), SIDE(MODEL, "each", "sleep"), SMALL, 5),
 	THROUGHPUT("near", "the model, sleeping", SIDE(OURS, "each", "sleep"), SIDE(MODEL, "each", "sleep"), MEDIUM, 1.1),
 	THROUGHPUT("near", "the model, sleeping", SIDE(OURS, "each", "sleep"), SIDE(MODEL, "each", "sleep"), LARGE, 1),
 	TRIP("the model", SIDE(OURS, "each", "spin"), SIDE(MODEL, "each", "spin"), 0, 1),

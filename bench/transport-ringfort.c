@@ -153,18 +153,23 @@ static void count(struct end *end)
 
 static int send_each(const struct job *job, uint64_t s, uint64_t n, unsigned at_once)
 {
+	struct rf_tx *tx = ends.tx;
 	struct rf_buffer buffer;
 	uint64_t end = s + n;
+	unsigned committed = 0;
+	size_t size = job->size;
 	int r = 0;
 
 	while (s < end && r >= 0) {
-		r = rf_tx_reserve(ends.tx, job->size, RF_FOREVER, &buffer);
+		r = rf_tx_reserve(tx, size, RF_FOREVER, &buffer);
 		if (r < 0)
 			break;
-		payload_fill(buffer.data, job->size, s++);
-		r = rf_tx_commit(ends.tx, &buffer);
-		if (r >= 0 && (s % at_once == 0 || s == end))
-			r = rf_tx_publish(ends.tx);
+		payload_fill(buffer.data, size, s++);
+		r = rf_tx_commit(tx, &buffer);
+		if (r < 0 || (++committed < at_once && s < end))
+			continue;
+		r = rf_tx_publish(tx);
+		committed = 0;
 	}
 	return r;
 }

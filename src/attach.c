@@ -163,7 +163,7 @@ int rf_tx_attach(struct rf_tx *tx, const struct rf_buffer *buffer, const int *fd
 			      : attach_to_record(tx, buffer->id, fds, n, &until);
 		if (r != -EAGAIN) {
 			if (wait.begun_ns)
-				rf__bell_learn(&tx->half.bell, &wait);
+				rf__bell_learn(&tx->half.bell, &wait, false);
 			return r;
 		}
 		r = until == RF_FOREVER ? wait_for_return(tx, &wait, deadline_ns)

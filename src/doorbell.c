@@ -13,8 +13,17 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
-#define SPIN_LEAST_NS   (2 * UINT64_C(1000))
-#define PAUSES_MOST     64
+#define SPIN_LEAST_NS (2 * UINT64_C(1000))
+#define SPIN_SHORT_NS (50 * UINT64_C(1000)) /* about what waking a processor takes twice over */
+#define HINTS         16                    /* between two looks at the ring and at the clock */
+#define PAUSES        64 /* of the processor: some hundred messages of a fast sender */
+#define SHORT_WAIT    4  /* looks: a wait that is not worth a look at the clock */
+#define STEADY                                                                                     \
+	8 /* waits in a row that were longer than a short spin, and no longer than a long one */
+#define STEADY_MOST     32
+#define PREEMPTED_NS    (50 * UINT64_C(1000)) /* between two looks; usually it is less than one */
+#define PATIENCE_LEAST  16
+#define PATIENCE_MOST   4096
 #define ALIVE_NS        (100 * RF__MSEC)
 #define OWED_NS         (10 * RF__MSEC)
 #define DEAR_NS         (200 * UINT64_C(1000)) /* a kick costs 200 ns to 20 us */
@@ -35,6 +44,11 @@ static inline void pause_processor(void)
 #endif
 }
 
+static uint64_t lesser(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 void rf__link_init(struct rf__link *link)
 {
 	*link = (struct rf__link){.sock = -1, .pidfd = -1};
@@ -51,7 +65,7 @@ void rf__bell_init(struct rf__bell *bell, struct rf__link *link, struct rf__ring
 		.wake = -1,
 		.epoll = -1,
 		.timer_ns = RF_FOREVER,
-		.spin_ns = link->spin_ns};
+		.spin_ns = lesser(SPIN_SHORT_NS, link->spin_ns)};
 	link->bells[tx ? 0 : 1] = bell;
 }
 
@@ -273,11 +287,6 @@ static uint64_t fenced_until(struct rf__bell *bell, bool passed)
 	return rf__later(now, between(FENCED_LEAST_NS, now - bell->still_ns, FENCED_MOST_NS));
 }
 
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 /* Between ask() and rf__bell_look() every other thread passes a barrier: pairs with move_to() of the
  * ring. */
 int rf__bell_arm(struct rf__bell *bell, size_t len, uint64_t *ret_until_ns)
@@ -295,7 +304,7 @@ int rf__bell_arm(struct rf__bell *bell, size_t len, uint64_t *ret_until_ns)
 	rf__bell_kick_if_due(bell);
 	*ret_until_ns = asymmetric && !r ? fenced_until(bell, passed) : RF_FOREVER;
 	if (rf__bell_owes(bell) || flushed == -EAGAIN)
-		*ret_until_ns = earlier(*ret_until_ns, rf__later(rf__now(), OWED_NS));
+		*ret_until_ns = lesser(*ret_until_ns, rf__later(rf__now(), OWED_NS));
 	return r;
 }
 
@@ -351,8 +360,8 @@ static int sleep_once(
 	/* pairs with rf__link_wake_sleepers() */
 	__atomic_store_n(&bell->asleep, 1, __ATOMIC_SEQ_CST);
 	if (!rf__bell_arm(bell, len, &until)) {
-		until = earlier(until, poll);
-		r = block(bell, wait, earlier(deadline_ns, until));
+		until = lesser(until, poll);
+		r = block(bell, wait, lesser(deadline_ns, until));
 		wait->timed = !wait->woken && until < deadline_ns && rf__now() >= until;
 	}
 	__atomic_store_n(&bell->asleep, 0, __ATOMIC_RELAXED);
@@ -363,31 +372,77 @@ static int sleep_once(
 	return r;
 }
 
-/* Twice as long between looks as before: hammering on a word slows the peer that is about to
- * change it. */
-static void spin(struct rf__wait *wait)
+/* A publisher has no ring of its own. */
+static bool hint(const struct rf__bell *bell)
+{
+	if (bell->tx && !bell->tx->peer)
+		return false;
+	return bell->tx ? rf__ring_tx_hint(bell->tx) : rf__ring_rx_hint(bell->rx);
+}
+
+/* Who takes each message as it comes makes the lines between the two go back and forth with each one. In
+ * a stream it is better to leave the sender alone for a while; where a message is answered before the
+ * next one comes, that only costs time. So it is tried now and then, and goes on as long as it finds
+ * several. */
+static bool pause_first(struct rf__bell *bell, struct rf__wait *wait)
 {
 	unsigned i;
 
-	if (wait->pauses < PAUSES_MOST)
-		wait->pauses = wait->pauses ? wait->pauses * 2 : 1;
-	for (i = 0; i < wait->pauses; i++)
+	if (wait->looks++ || !bell->rx)
+		return false;
+	if (!bell->backs_off && ++bell->quick <= bell->patience)
+		return false;
+	wait->paused = true;
+	for (i = 0; i < PAUSES; i++)
+		pause_processor();
+	return true;
+}
+
+static void learn_pauses(struct rf__bell *bell, const struct rf__wait *wait, bool several)
+{
+	if (!wait->paused)
+		return;
+	bell->quick = 0;
+	bell->backs_off = several && !wait->slept;
+	if (bell->backs_off)
+		bell->patience = PATIENCE_LEAST;
+	else if (bell->patience < PATIENCE_MOST)
+		bell->patience = bell->patience ? 2 * bell->patience : PATIENCE_LEAST;
+}
+
+static void spin(const struct rf__bell *bell)
+{
+	unsigned i;
+
+	for (i = 0; i < HINTS && !hint(bell); i++)
 		pause_processor();
 }
 
-static bool may_spin(const struct rf__bell *bell, const struct rf__wait *wait, uint64_t now)
+/* Whoever loses its processor while it spins had better leave it to those who need it. */
+static bool was_preempted(struct rf__wait *wait, uint64_t now)
+{
+	wait->preempted |= wait->looked_ns && now - wait->looked_ns > PREEMPTED_NS;
+	wait->looked_ns = now;
+	return wait->preempted;
+}
+
+static bool may_spin(const struct rf__bell *bell, struct rf__wait *wait, uint64_t now)
 {
 	if (bell->link->wait == RF_WAIT_SPIN)
 		return true;
-	return bell->link->wait == RF_WAIT_ADAPTIVE && !wait->slept &&
-	       now - wait->begun_ns < bell->spin_ns;
+	if (bell->link->wait == RF_WAIT_SLEEP || wait->slept || was_preempted(wait, now))
+		return false;
+	return now - wait->begun_ns <
+	       (bell->steady >= STEADY ? bell->link->spin_ns : bell->spin_ns);
 }
 
-bool rf__bell_spin(const struct rf__bell *bell, struct rf__wait *wait, uint64_t now_ns)
+bool rf__bell_spin(struct rf__bell *bell, struct rf__wait *wait, uint64_t now_ns)
 {
+	if (pause_first(bell, wait))
+		return true;
 	if (!may_spin(bell, wait, now_ns))
 		return false;
-	spin(wait);
+	spin(bell);
 	return true;
 }
 
@@ -412,20 +467,36 @@ int rf__bell_wait(struct rf__bell *bell, struct rf__wait *wait, size_t len, uint
 	return rf__bell_spin(bell, wait, now) ? 0 : sleep_once(bell, wait, len, deadline_ns);
 }
 
-void rf__bell_learn(struct rf__bell *bell, const struct rf__wait *wait)
+/* Traffic that is slow, but steady enough to stay awake for. A long spin in vain is dear where others want
+ * the processor, and so is one that lost it. */
+static void learn_rhythm(struct rf__bell *bell, const struct rf__wait *wait, uint64_t took)
 {
-	uint64_t took = rf__now() - wait->begun_ns, most = bell->link->spin_ns;
+	uint64_t most = bell->link->spin_ns;
 
+	if (wait->preempted || took < SPIN_SHORT_NS || took > most + most / 4)
+		bell->steady = 0;
+	else if (bell->steady >= STEADY && wait->slept)
+		bell->steady /= 2;
+	else if (bell->steady < STEADY_MOST)
+		bell->steady++;
+}
+
+void rf__bell_learn(struct rf__bell *bell, const struct rf__wait *wait, bool several)
+{
+	uint64_t took, most = lesser(SPIN_SHORT_NS, bell->link->spin_ns);
+
+	learn_pauses(bell, wait, several);
+	if (wait->looks < SHORT_WAIT && !wait->slept)
+		return;
+	took = rf__now() - wait->begun_ns;
 	__atomic_fetch_add(&bell->link->progress, 1, __ATOMIC_RELAXED);
 	bell->storm.poll_ns = 0;
 	if (wait->timed)
 		rf__count(&bell->stats.rescued, 1);
+	learn_rhythm(bell, wait, took);
 	if (took >= most)
 		bell->spin_ns /= 2;
 	else if (bell->spin_ns < 2 * took)
 		bell->spin_ns = 2 * took;
-	if (bell->spin_ns < SPIN_LEAST_NS)
-		bell->spin_ns = SPIN_LEAST_NS;
-	if (bell->spin_ns > most)
-		bell->spin_ns = most;
+	bell->spin_ns = between(SPIN_LEAST_NS, bell->spin_ns, most);
 }

@@ -73,8 +73,12 @@ struct rf__bell {
 	int peer;               /* eventfd to kick; -1 with sockets */
 	int wake;  /* eventfd of our own: stop, and kicks that the other half's thread has read */
 	int epoll; /* what this half blocks in; -1 until it first does */
-	uint32_t asleep;        /* atomic: between arming and coming back */
-	uint64_t spin_ns;       /* how long to spin: follows what the last waits were like */
+	uint32_t asleep; /* atomic: between arming and coming back */
+	uint64_t spin_ns;       /* how long to spin; follows what the last waits were like */
+	unsigned steady;        /* of them, those that made up a slow rhythm: then it spins longer */
+	bool backs_off;         /* a wait begins with a pause, as the last ones found several */
+	uint32_t quick;         /* waits since one began so, */
+	uint32_t patience;      /* and how many there are to be until the next one tries that */
 	uint32_t measured;      /* so many kicks are still to be measured closely */
 	uint64_t dear_ns;       /* processor time of those of them that took too long */
 	struct rf__storm storm; /* of this half's epoll */
@@ -90,7 +94,10 @@ struct rf__bell {
 /* One wait, which may take several looks at the ring; begins as all zero. */
 struct rf__wait {
 	uint64_t begun_ns;
-	unsigned pauses;
+	unsigned looks; /* while it spun */
+	bool paused;    /* it began with a pause */
+	bool preempted; /* and lost its processor while it spun */
+	uint64_t looked_ns;
 	bool slept;
 	bool woken; /* and not by the deadline; idle until something is found */
 	bool timed; /* the last sleep was ended by a timer that is not the deadline */
@@ -118,10 +125,11 @@ void rf__bell_close(struct rf__bell *bell);
 int rf__bell_wait(struct rf__bell *bell, struct rf__wait *wait, size_t len, uint64_t deadline_ns);
 
 /* Spins for a while, if the half may still spin in this wait; else false. */
-bool rf__bell_spin(const struct rf__bell *bell, struct rf__wait *wait, uint64_t now_ns);
+bool rf__bell_spin(struct rf__bell *bell, struct rf__wait *wait, uint64_t now_ns);
 
-/* A wait that began is over with something found: the next one spins accordingly. */
-void rf__bell_learn(struct rf__bell *bell, const struct rf__wait *wait);
+/* A wait that began is over with something found, and with several messages: the next one spins
+ * accordingly. */
+void rf__bell_learn(struct rf__bell *bell, const struct rf__wait *wait, bool several);
 
 /* Asks for a kick and looks again. 1: there is something; 0: sleep, until *ret_until_ns at the
  * latest. Also kicks what arming gave back. */

@@ -9,7 +9,7 @@
 #include <errno.h>
 
 #define MAX_RING_DEFAULT (UINT64_C(64) << 20)
-#define SPIN_DEFAULT_NS  (50 * UINT64_C(1000))
+#define SPIN_DEFAULT_NS  (1000 * UINT64_C(1000))
 
 /* Quotas for a user. */
 #define MAX_BYTES_DEFAULT    (UINT64_C(1) << 30)

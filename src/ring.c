@@ -132,23 +132,32 @@ static void set_limit(struct rf__ring_tx *tx, uint64_t each)
 	tx->at.limit = tx->at.reserved + (room < most ? room : most);
 }
 
-static unsigned reserve_some(struct rf__ring_tx *tx, size_t len, uint64_t each,
-	struct rf_buffer *ret_buffers, unsigned max)
+/* What is open and what comes now are one run, or all of it is in the list. */
+static bool goes_on(struct rf__ring_tx *tx, size_t len, uint64_t each)
 {
-	unsigned n;
-
 	if (tx->at.reserved == tx->at.committed) {
 		tx->at.each = each;
 		tx->at.each_len = len;
 	} else if (tx->at.each != each || tx->at.each_len != len) {
 		list(tx);
 	}
-	for (n = 0; n < max && tx_room(tx) >= each; n++) {
-		if (!tx->at.each)
-			wait_in_list(tx, tx->at.reserved, len);
-		rf__describe_space(&tx->at, tx->at.reserved, len, &ret_buffers[n]);
-		tx->at.reserved += each;
+	return tx->at.each;
+}
+
+static unsigned reserve_some(struct rf__ring_tx *tx, size_t len, uint64_t each,
+	struct rf_buffer *ret_buffers, unsigned max)
+{
+	unsigned char *data = tx->at.data + (tx->at.unit ? 0 : RF__HEADER);
+	uint64_t mask = tx->at.mask, from = tx->at.reserved, room = tx_room(tx);
+	bool in_run = goes_on(tx, len, each);
+	unsigned n;
+
+	for (n = 0; n < max && room >= each; n++, room -= each, from += each) {
+		if (!in_run)
+			wait_in_list(tx, from, len);
+		rf__describe_space(data + (from & mask), from, len, &ret_buffers[n]);
 	}
+	tx->at.reserved = from;
 	set_limit(tx, each);
 	return n;
 }
@@ -198,6 +207,11 @@ static struct rf__reservation *find_open(struct rf__ring_tx *tx, uint64_t id)
 	return NULL;
 }
 
+static void put_header(struct rf__ring_tx *tx, uint64_t position, uint64_t header)
+{
+	rf__put_header(tx->at.data + (position & tx->at.mask), header);
+}
+
 static bool is_newest(struct rf__ring_tx *tx, const struct rf__reservation *r)
 {
 	return r == waiting_at(tx, tx->waiting_end - 1);
@@ -231,7 +245,7 @@ static int leave_gap(struct rf__ring_tx *tx, const struct rf__reservation *r, ui
 	if (end == old_end)
 		return 0;
 	if (!tx->at.unit)
-		rf__put_header(&tx->at, end, RF__SKIP | gap_len(old_end - end));
+		put_header(tx, end, RF__SKIP | gap_len(old_end - end));
 	return tx->at.unit && !tx->ended ? -EINVAL : 0;
 }
 
@@ -263,8 +277,44 @@ int rf__ring_tx_commit(struct rf__ring_tx *tx, uint64_t id, size_t len, uint32_t
 		return -EINVAL;
 	flags = r->with_fds ? RF__FDS_FOLLOW : 0;
 	if (!tx->at.unit)
-		rf__put_header(&tx->at, id, (uint64_t)tag << RF__TAG_SHIFT | flags | len);
+		put_header(tx, id, (uint64_t)tag << RF__TAG_SHIFT | flags | len);
 	return settle(tx, r, id + taken_by(tx, len));
+}
+
+/* Records of a run, in order and as long as they were reserved. How many; the rest is more work. */
+static unsigned commit_run(struct rf__tx_cursor *c, const struct rf_buffer *buffers, unsigned n)
+{
+	unsigned char *data = c->data;
+	uint64_t mask = c->mask, each = c->each, len = c->each_len;
+	uint64_t id = c->committed, end = c->reserved;
+	unsigned i;
+
+	if (!each || c->unit)
+		return 0;
+	for (i = 0; i < n && id != end; i++, id += each) {
+		const struct rf_buffer *b = &buffers[i];
+
+		if (b->id != id || b->len > len || rf__record_bytes(b->len) != each)
+			break;
+		rf__put_header(data + (id & mask), (uint64_t)b->tag << RF__TAG_SHIFT | b->len);
+	}
+	c->committed = id;
+	return i;
+}
+
+int rf__ring_tx_commit_span(
+	struct rf__ring_tx *tx, const struct rf_buffer *buffers, unsigned n, unsigned *ret_done)
+{
+	unsigned i;
+	int r = 0;
+
+	*ret_done = 0;
+	if (tx->breach)
+		return -EPROTO;
+	for (i = commit_run(&tx->at, buffers, n); i < n && r >= 0; i += r >= 0)
+		r = rf__ring_tx_commit(tx, buffers[i].id, buffers[i].len, buffers[i].tag);
+	*ret_done = i;
+	return r;
 }
 
 int rf__ring_tx_cancel(struct rf__ring_tx *tx, uint64_t id)
@@ -439,6 +489,7 @@ static uint64_t view_id(uint64_t from, uint64_t bytes)
 static int take_odd(struct rf__ring_rx *rx, uint64_t header, struct rf_message *ret_message)
 {
 	uint64_t bytes = rf__record_bytes(header & RF__LEN_MASK), begin = rx->at.position, id;
+	const unsigned char *at;
 
 	if (bytes > rx->at.tail - begin)
 		return rx_breach(rx, "a record reaches beyond what was published");
@@ -450,7 +501,8 @@ static int take_odd(struct rf__ring_rx *rx, uint64_t header, struct rf_message *
 	if (header & RF__SKIP)
 		return 0;
 	id = rf__record_id(rx->at.taken, rx->at.position - rx->at.taken);
-	rf__describe_record(&rx->at, begin, header, id, ret_message);
+	at = rx->at.data + (begin & rx->at.mask);
+	rf__describe_record(at, header, id, ret_message);
 	ret_message->n_fds = UINT32_MAX;
 	rx->at.taken = rx->at.position;
 	return 1;
@@ -501,6 +553,15 @@ static int borrow_seen(
 		*gaps += !r;
 	}
 	return (int)n;
+}
+
+bool rf__ring_rx_has_several(const struct rf__ring_rx *rx, size_t len)
+{
+	uint64_t left = rx->at.tail - rx->at.position;
+
+	if (rx->unit)
+		return left + len >= RF__SEVERAL * rx->unit;
+	return left >= RF__SEVERAL * rf__record_bytes(len);
 }
 
 int rf__ring_rx_nothing(const struct rf__ring_rx *rx)

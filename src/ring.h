@@ -110,6 +110,10 @@ int rf__ring_tx_reserve(
 /* 0; -EINVAL: not an open reservation, or len beyond it or not whole units, or a gap in a view;
  * -EPROTO. cancel works on a broken ring, too; in a ring that was ended it may leave gaps. */
 int rf__ring_tx_commit(struct rf__ring_tx *tx, uint64_t id, size_t len, uint32_t tag);
+
+/* Commits n; those before the first bad one are, *ret_done of them. 0; errors as commit. */
+int rf__ring_tx_commit_span(
+	struct rf__ring_tx *tx, const struct rf_buffer *buffers, unsigned n, unsigned *ret_done);
 int rf__ring_tx_cancel(struct rf__ring_tx *tx, uint64_t id);
 
 /* Slots: the place of the next unit, to be written before the next publish. The caller has seen that
@@ -182,6 +186,28 @@ static inline void rf__ring_rx_forget(struct rf__ring_rx *rx, uint64_t taken)
 /* Slots: looks at the tail, unless it is final; and counts so many units as given back. 0; -EPROTO. */
 int rf__ring_rx_refresh(struct rf__ring_rx *rx);
 void rf__ring_rx_give(struct rf__ring_rx *rx, uint64_t units);
+
+/* Has the peer moved, as far as a glance tells? Nothing is believed: it is worth a look. The consumer's
+ * also has the next record fetched meanwhile. */
+static inline bool rf__ring_tx_hint(const struct rf__ring_tx *tx)
+{
+	return rf__load_relaxed(&tx->peer->head) != tx->head;
+}
+
+static inline bool rf__ring_rx_hint(const struct rf__ring_rx *rx)
+{
+	const unsigned char *next = rx->at.data + (rx->at.position & rx->at.mask);
+
+	__builtin_prefetch(next);
+	__builtin_prefetch(next + 64);
+	return rf__load_relaxed(&rx->peer->tail) != rx->at.tail ||
+	       rf__load_relaxed(&rx->peer->closed) != RF__OPEN;
+}
+
+#define RF__SEVERAL 8
+
+/* Were several messages seen at once, of which the last one borrowed had len bytes in the ring? */
+bool rf__ring_rx_has_several(const struct rf__ring_rx *rx, size_t len);
 
 /* What borrow says of a ring in which nothing is left of what was seen. */
 int rf__ring_rx_nothing(const struct rf__ring_rx *rx);

@@ -79,6 +79,12 @@ static int look(struct rf_rx *rx, struct rf_message *ret_messages, unsigned max)
 	return n;
 }
 
+/* With the last of n that were found. */
+static bool found_several(const struct rf_rx *rx, const struct rf_message *last, int n)
+{
+	return n >= RF__SEVERAL || rf__ring_rx_has_several(&rx->ring, rx->slots ? 0 : last->len);
+}
+
 static int borrow(
 	struct rf_rx *rx, uint64_t deadline_ns, struct rf_message *ret_messages, unsigned max)
 {
@@ -91,7 +97,8 @@ static int borrow(
 			return rf__link_break(&rx->half.channel->link, rx->ring.breach);
 		if (r != -EAGAIN) {
 			if (wait.begun_ns)
-				rf__bell_learn(&rx->half.bell, &wait);
+				rf__bell_learn(&rx->half.bell, &wait,
+					r > 0 && found_several(rx, &ret_messages[r - 1], r));
 			return r;
 		}
 		r = rf__bell_wait(&rx->half.bell, &wait, 0, deadline_ns);

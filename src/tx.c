@@ -77,7 +77,7 @@ static int reserve(struct rf_tx *tx, size_t len, uint64_t deadline_ns,
 		r = try_reserve(tx, len, ret_buffers, max);
 		if (r != -EAGAIN) {
 			if (wait.begun_ns)
-				rf__bell_learn(&tx->half.bell, &wait);
+				rf__bell_learn(&tx->half.bell, &wait, false);
 			return settle(tx, r);
 		}
 		r = wait_for_room(tx, &wait, len, deadline_ns);
@@ -125,27 +125,31 @@ static int drop(struct rf_tx *tx, const struct rf_buffer *buffers, unsigned n)
 	return -EPROTO;
 }
 
-static int commit(struct rf_tx *tx, const struct rf_buffer *buffer)
+static int commit(struct rf_tx *tx, const struct rf_buffer *buffers, unsigned n, unsigned *ret_done)
 {
-	if (tx->slots)
-		return rf__slots_commit(tx->slots, buffer);
-	return rf__ring_tx_commit(&tx->ring, buffer->id, buffer->len, buffer->tag);
+	unsigned i;
+	int r = 0;
+
+	if (!tx->slots)
+		return rf__ring_tx_commit_span(&tx->ring, buffers, n, ret_done);
+	for (i = 0; i < n && r >= 0; i += r >= 0)
+		r = rf__slots_commit(tx->slots, &buffers[i]);
+	*ret_done = i;
+	return r;
 }
 
 int rf_tx_commit_span(struct rf_tx *tx, const struct rf_buffer *buffers, unsigned n)
 {
 	uint64_t bytes = 0;
-	unsigned i;
+	unsigned done, i;
 	int r = rf__tx_check(tx);
 
 	if (r < 0)
 		return r == -EPROTO ? drop(tx, buffers, n) : r;
-	for (i = 0; i < n && r >= 0; i++) {
-		r = commit(tx, &buffers[i]);
-		if (r >= 0)
-			bytes += buffers[i].len;
-	}
-	rf__count(&tx->ring.at.records, r < 0 ? i - 1 : i);
+	r = commit(tx, buffers, n, &done);
+	for (i = 0; i < done; i++)
+		bytes += buffers[i].len;
+	rf__count(&tx->ring.at.records, done);
 	rf__count(&tx->ring.at.bytes, bytes);
 	return r;
 }

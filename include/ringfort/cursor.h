@@ -144,9 +144,9 @@ RF__INLINE void rf__count(uint64_t *figure, uint64_t n)
 }
 
 RF__INLINE void rf__describe_space(
-	const struct rf__tx_cursor *c, uint64_t position, size_t len, struct rf_buffer *ret_buffer)
+	void *data, uint64_t position, size_t len, struct rf_buffer *ret_buffer)
 {
-	ret_buffer->data = c->data + (position & c->mask) + (c->unit ? 0 : RF__HEADER);
+	ret_buffer->data = data;
 	ret_buffer->len = len;
 	ret_buffer->time_ns = ret_buffer->user[0] = ret_buffer->user[1] = 0;
 	ret_buffer->id = position;
@@ -165,13 +165,14 @@ RF__INLINE bool rf__tx_cursor_reserve(
 	c->each = bytes;
 	c->each_len = len;
 	c->reserved = from + bytes;
-	rf__describe_space(c, from, len, ret_buffer);
+	rf__describe_space(
+		c->data + (from & c->mask) + (c->unit ? 0 : RF__HEADER), from, len, ret_buffer);
 	return true;
 }
 
-RF__INLINE void rf__put_header(const struct rf__tx_cursor *c, uint64_t position, uint64_t header)
+RF__INLINE void rf__put_header(unsigned char *at, uint64_t header)
 {
-	rf__store_relaxed((uint64_t *)(void *)(c->data + (position & c->mask)), header);
+	rf__store_relaxed((uint64_t *)(void *)at, header);
 }
 
 /* Commits the oldest open reservation, where what follows needs no care. false: that takes a call. */
@@ -187,7 +188,7 @@ RF__INLINE bool rf__tx_cursor_commit(struct rf__tx_cursor *c, uint64_t id, size_
 		c->reserved = id + bytes;
 	}
 	if (!c->unit)
-		rf__put_header(c, id, (uint64_t)tag << RF__TAG_SHIFT | len);
+		rf__put_header(c->data + (id & c->mask), (uint64_t)tag << RF__TAG_SHIFT | len);
 	c->committed = id + bytes;
 	return true;
 }
@@ -211,10 +212,10 @@ RF__INLINE uint64_t rf__record_id(uint64_t from, uint64_t bytes)
 	return bytes / 8 << 32 | (from / 8 & UINT32_MAX);
 }
 
-RF__INLINE void rf__describe_record(const struct rf__rx_cursor *c, uint64_t position,
-	uint64_t header, uint64_t id, struct rf_message *ret_message)
+RF__INLINE void rf__describe_record(
+	const unsigned char *at, uint64_t header, uint64_t id, struct rf_message *ret_message)
 {
-	ret_message->data = c->data + (position & c->mask) + RF__HEADER;
+	ret_message->data = at + RF__HEADER;
 	ret_message->len = (size_t)(header & RF__LEN_MASK);
 	ret_message->time_ns = ret_message->user[0] = ret_message->user[1] = 0;
 	ret_message->id = id;
@@ -227,24 +228,26 @@ RF__INLINE void rf__describe_record(const struct rf__rx_cursor *c, uint64_t posi
 RF__INLINE unsigned rf__rx_cursor_borrow(struct rf__rx_cursor *c, struct rf_message *ret_messages,
 	unsigned max, uint64_t *ret_header)
 {
-	uint64_t at = c->position, from = c->taken, seen = c->tail;
-	uint64_t header, bytes;
+	const unsigned char *data = c->data, *at;
+	uint64_t mask = c->mask, most = c->capacity / 2, seen = c->tail;
+	uint64_t position = c->position, from = c->taken, header, bytes;
 	unsigned n;
 
-	for (n = 0; n < max && at != seen; n++) {
-		header = rf__load_relaxed(
-			(const uint64_t *)(const void *)(c->data + (at & c->mask)));
+	for (n = 0; n < max && position != seen; n++) {
+		at = data + (position & mask);
+		header = rf__load_relaxed((const uint64_t *)(const void *)at);
 		bytes = rf__record_bytes(header & RF__LEN_MASK);
-		if (header & RF__FLAG_MASK || bytes > seen - at || bytes > c->capacity / 2) {
+		if (header & RF__FLAG_MASK || bytes > seen - position || bytes > most) {
 			*ret_header = header;
 			break;
 		}
+		position += bytes;
 		rf__describe_record(
-			c, at, header, rf__record_id(from, at + bytes - from), &ret_messages[n]);
-		from = at += bytes;
+			at, header, rf__record_id(from, position - from), &ret_messages[n]);
+		from = position;
 	}
 	if (n)
-		c->position = c->taken = at;
+		c->position = c->taken = position;
 	return n;
 }
 

@@ -120,7 +120,9 @@ struct rf_options {
 	uint32_t doorbell; /* enum rf_doorbell */
 	uint32_t wait;     /* enum rf_wait */
 
-	/* RF_WAIT_ADAPTIVE: the longest spin before a sleep. 0: 50 microseconds. */
+	/* RF_WAIT_ADAPTIVE: the longest spin before a sleep. 0: a millisecond, so that
+	 * whoever gets 1000 messages a second is awake when they come; where waits are longer than that
+	 * four times in a row, it spins less and less. */
 	uint64_t spin_ns;
 
 	/* Users admitted as the other end, besides our own effective user and root. */
