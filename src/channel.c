@@ -314,6 +314,7 @@ static void free_memory(struct rf_channel *channel)
 {
 	rf__tx_slots_free(&channel->tx);
 	rf__rx_slots_free(&channel->rx);
+	free(channel->tx.ring.waiting);
 	free(channel);
 }
 
