@@ -461,6 +461,20 @@ static int send_message(struct rf__handshake *h)
 	return 0;
 }
 
+/* The kernel looks for a message, and then whether the peer has hung up: one that was sent in between
+ * is found by a second look only. */
+static ssize_t receive(struct rf__handshake *h, unsigned char message[RF__WIRE_MAX],
+	unsigned max_fds, unsigned *n_fds)
+{
+	int sock = h->channel->link.sock, looks = h->channel->link.suspect ? 1 : 2;
+	ssize_t n;
+
+	do
+		n = rf__socket_receive(sock, message, RF__WIRE_MAX, h->fds, max_fds, n_fds);
+	while (n == -EPIPE && --looks);
+	return n;
+}
+
 static int receive_message(struct rf__handshake *h)
 {
 	unsigned char message[RF__WIRE_MAX];
@@ -472,8 +486,7 @@ static int receive_message(struct rf__handshake *h)
 		rf__wire_refuse(&h->wire, -EBADMSG, "descriptors that nobody asked for");
 		return 0;
 	}
-	n = rf__socket_receive(h->channel->link.sock, message, sizeof(message), h->fds,
-		wants_fds ? RF__FDS_MAX : 0, &n_fds);
+	n = receive(h, message, wants_fds ? RF__FDS_MAX : 0, &n_fds);
 	if (n < 0)
 		return n == -EAGAIN ? -EAGAIN
 				    : rf__fail_error(&h->wire.reason, (int)n,
