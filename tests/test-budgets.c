@@ -4,8 +4,10 @@
 #include "channel-fixture.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -169,6 +171,36 @@ static void d4_stop_does_not_depend_on_the_bell(void **state)
 	ends_close(&ends);
 }
 
+static bool forbidden;
+
+int __real_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event);
+
+/* The linker sends all calls here (--wrap). */
+int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
+{
+	if (!__atomic_load_n(&forbidden, __ATOMIC_RELAXED))
+		return __real_epoll_ctl(epoll, op, fd, event);
+	errno = EPERM;
+	return -1;
+}
+
+static void c15_stop_wakes_where_a_sandbox_forbids_epoll_ctl(void **state)
+{
+	struct thread thread;
+	struct ends ends;
+
+	(void)state;
+	open_eventfd(&ends);
+	thread_start(&thread, wait_for_record, ends.client);
+	assert_true(wait_for_sleeps(ends.client, true, 1));
+	__atomic_store_n(&forbidden, true, __ATOMIC_RELAXED);
+	rf_channel_stop(ends.client);
+	assert_int_equal(thread_join(&thread), -EPIPE);
+	__atomic_store_n(&forbidden, false, __ATOMIC_RELAXED);
+	ends_close(&ends);
+}
+
 static void stop_is_told_once_by_the_descriptor_of_a_loop(void **state)
 {
 	struct ends ends;
@@ -215,6 +247,7 @@ int main(void)
 		TEST(with_eventfds_a_channel_has_four_descriptors_and_three_mappings),
 		TEST(with_sockets_a_channel_has_three_descriptors_and_three_mappings),
 		TEST(d4_stop_does_not_depend_on_the_bell),
+		TEST(c15_stop_wakes_where_a_sandbox_forbids_epoll_ctl),
 		TEST(stop_is_told_once_by_the_descriptor_of_a_loop),
 		TEST(stop_is_told_by_a_descriptor_that_is_made_afterwards),
 	};
