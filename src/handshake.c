@@ -190,13 +190,14 @@ static int build_ring(struct rf__handshake *h, enum rf__way way)
 	return r ? r : start_half(h, half, way);
 }
 
-/* Of a ring, at most: what travels, a publisher's slots aside; one to wait in, and mostly one to be
- * woken by. */
+/* Of a ring, at most: what travels, a publisher's slots aside; one to wait in, and where the link is
+ * not quiet one to be woken by. */
 static unsigned descriptors_of(struct rf__handshake *h, struct rf__half *half)
 {
 	struct rf__region *region[REGIONS_MOST];
 
-	return regions(h, half, region) + (with_eventfds(h) ? 2u : 0u) + 2;
+	return regions(h, half, region) + (with_eventfds(h) ? 2u : 0u) +
+	       (half->channel->link.quiet ? 1u : 2u);
 }
 
 /* Before any memory is: what the channel will cost. Besides its rings it has a socket, a pidfd and
