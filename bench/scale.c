@@ -11,7 +11,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -20,18 +19,21 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define SEC            UINT64_C(1000000000)
 #define SERVERS_MOST   32
 #define CHARGED_FDS    12 /* of a listener for each channel: what its quota counts, and some more */
+#define FDS_MOST       (1 << 20)
+#define PATIENCE_MS    10000
 #define SPARE_FDS      128
 #define CLOSED_AT_ONCE 16
 #define TRIPS          200
 #define TRIPS_SMOKE    10
 #define GO_TO_SLEEP    200000 /* ns */
-#define LOADED_ACTIVE  100
+#define SOME_ACTIVE    100
 
 /* The producer's commands: to sleep until it is told otherwise; to send through the listeners. */
 enum { REST = 1, WAKE };
@@ -43,9 +45,9 @@ struct order {
 	uint32_t command, number;
 };
 
-/* What a process has, or all of them have. */
+/* What a process has, or all of them have; regions as far as it keeps them open. */
 struct holdings {
-	double fds, memfds, mappings, private_bytes;
+	double fds, memfds, mappings, region_bytes, private_bytes;
 };
 
 /* What all processes see. */
@@ -90,15 +92,19 @@ static void count_fds(struct holdings *holdings)
 {
 	DIR *dir = opendir("/proc/self/fd");
 	const struct dirent *entry;
+	struct stat region;
 	char target[32];
 	ssize_t len;
 
 	while (dir && (entry = readdir(dir))) {
 		len = readlinkat(dirfd(dir), entry->d_name, target, sizeof(target));
-		if (len > 7 && !memcmp(target, "/memfd:", 7))
+		if (len > 7 && !memcmp(target, "/memfd:", 7) &&
+			fstatat(dirfd(dir), entry->d_name, &region, 0) == 0) {
 			holdings->memfds++;
-		else if (len > 0)
+			holdings->region_bytes += (double)region.st_blocks * 512;
+		} else if (len > 0) {
 			holdings->fds++;
+		}
 	}
 	if (dir)
 		closedir(dir);
@@ -296,7 +302,7 @@ static void begin(struct scale *scale)
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		aside_fail("RLIMIT_NOFILE", -errno);
-	limit.rlim_cur = limit.rlim_max;
+	limit.rlim_cur = limit.rlim_max < FDS_MOST ? limit.rlim_max : FDS_MOST;
 	setrlimit(RLIMIT_NOFILE, &limit);
 	scale->n = scale->aside->settings->channels;
 	scale->per_server = (unsigned)(limit.rlim_cur / 4 * 3 / CHARGED_FDS);
@@ -342,9 +348,11 @@ static void connect_some(struct scale *scale, unsigned from, unsigned n)
 static unsigned fds_left(const struct holdings *holdings)
 {
 	struct rlimit limit;
+	double left;
 
 	getrlimit(RLIMIT_NOFILE, &limit);
-	return (unsigned)((double)limit.rlim_cur - holdings->fds - holdings->memfds) - SPARE_FDS;
+	left = (double)limit.rlim_cur - holdings->fds - holdings->memfds - SPARE_FDS;
+	return left < 0 ? 0 : left < FDS_MOST ? (unsigned)left : FDS_MOST;
 }
 
 static struct holdings less(struct holdings a, const struct holdings *b)
@@ -352,6 +360,7 @@ static struct holdings less(struct holdings a, const struct holdings *b)
 	a.fds -= b->fds;
 	a.memfds -= b->memfds;
 	a.mappings -= b->mappings;
+	a.region_bytes -= b->region_bytes;
 	a.private_bytes -= b->private_bytes;
 	return a;
 }
@@ -364,13 +373,13 @@ static struct holdings stock_of_servers(const struct scale *scale)
 		one = less(scale->page->after[i], &scale->page->before[i]);
 		sum.fds += one.fds;
 		sum.memfds += one.memfds;
+		sum.region_bytes += one.region_bytes;
 		sum.private_bytes += one.private_bytes;
 	}
 	return sum;
 }
 
-/* The first one of each listener, and what only the first one costs, is no part of it; and says how many
- * more there may be. */
+/* The first one says how many more there may be. */
 static void open_first(struct scale *scale)
 {
 	struct holdings before = take_stock(), one;
@@ -388,14 +397,13 @@ static void open_first(struct scale *scale)
 
 static void open_all(struct scale *scale, struct record *record)
 {
-	double kernel, regions, n = (double)scale->n;
+	double kernel, n;
 	struct holdings before, ours, theirs;
 	uint64_t begun;
 
 	before = take_stock();
 	open_first(scale);
 	kernel = kernel_bytes();
-	regions = read_kib("/proc/meminfo", "Shmem:");
 	begun = pinned_now();
 	connect_some(scale, 1, scale->n);
 	n = (double)scale->n;
@@ -408,7 +416,7 @@ static void open_all(struct scale *scale, struct record *record)
 	record->account_fds = theirs.memfds / n;
 	record->mappings = ours.mappings / n;
 	record->private_bytes = (ours.private_bytes + theirs.private_bytes) / n;
-	record->region_bytes = (read_kib("/proc/meminfo", "Shmem:") - regions) / (n - 1);
+	record->region_bytes = theirs.region_bytes / n;
 	record->kernel_bytes = (kernel_bytes() - kernel) / (n - 1);
 }
 
@@ -453,13 +461,15 @@ static unsigned receive(struct rf_channel *channel, struct latency *latency)
 	return n;
 }
 
-/* How many messages came; 0: none did for so long. */
-static unsigned loop_once(struct scale *scale, struct latency *latency, int ms)
+/* How many messages came. */
+static unsigned loop_once(struct scale *scale, struct latency *latency)
 {
 	struct epoll_event events[16];
-	int n = epoll_wait(scale->epoll, events, 16, ms);
+	int n = epoll_wait(scale->epoll, events, 16, PATIENCE_MS);
 	unsigned messages = 0;
 
+	if (!n)
+		aside_fail("a message", -ETIMEDOUT);
 	for (int i = 0; i < n; i++)
 		messages += receive(events[i].data.ptr, latency);
 	return messages;
@@ -468,7 +478,7 @@ static unsigned loop_once(struct scale *scale, struct latency *latency, int ms)
 static void wake(struct scale *scale, unsigned active, struct latency *latency)
 {
 	struct page *page = scale->page;
-	unsigned n = 0, more;
+	unsigned n = 0;
 
 	memset(latency, 0, sizeof(*latency));
 	page->active = active;
@@ -476,10 +486,7 @@ static void wake(struct scale *scale, unsigned active, struct latency *latency)
 	__atomic_store_n(&page->received, 0, __ATOMIC_RELAXED);
 	pinned_start(&scale->pinned, WAKE);
 	while (n < page->trips) {
-		more = loop_once(scale, latency, 5000);
-		if (!more)
-			continue;
-		n += more;
+		n += loop_once(scale, latency);
 		__atomic_store_n(&page->received, n, __ATOMIC_RELEASE);
 	}
 	pinned_finish(&scale->pinned);
@@ -528,7 +535,7 @@ static void measure_wakes(struct scale *scale)
 {
 	static const char *const modes[] = {"one-active", "some-active", "all-active"};
 	const unsigned n = scale->page->watched;
-	const unsigned active[] = {1, n < LOADED_ACTIVE ? n : LOADED_ACTIVE, n};
+	const unsigned active[] = {1, n < SOME_ACTIVE ? n : SOME_ACTIVE, n};
 	static struct aside_samples samples[3];
 	static struct latency latency;
 
