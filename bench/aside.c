@@ -78,6 +78,17 @@ void aside_pin(const struct aside *aside, int which)
 		aside_fail("--cpus", r);
 }
 
+void aside_keep(struct aside_samples *samples, enum placement before, enum placement after,
+	double value, double more)
+{
+	if (before != after || after == CROWDED) {
+		samples->dropped++;
+		return;
+	}
+	samples->values[after][samples->n[after]] = value;
+	samples->more[after][samples->n[after]++] = more;
+}
+
 static int compare(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;

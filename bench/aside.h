@@ -28,6 +28,16 @@ void aside_tell(const struct aside *aside, const struct record *record);
 /* Pins the calling process to the producer's (0) or the consumer's (1) processor, or ends. */
 void aside_pin(const struct aside *aside, int which);
 
+/* Two figures of each round, by the state that the probes told. */
+#define ROUNDS_MOST 100 /* as many as the settings can ask for */
+struct aside_samples {
+	double values[PLACEMENTS][ROUNDS_MOST], more[PLACEMENTS][ROUNDS_MOST];
+	unsigned n[PLACEMENTS], dropped;
+};
+
+void aside_keep(struct aside_samples *samples, enum placement before, enum placement after,
+	double value, double more);
+
 /* Sorts the values; the median is known where there are enough. */
 void aside_summarise(const struct aside *aside, double *values, unsigned n, double *median,
 	double *min, double *max);

@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #define SEC        UINT64_C(1000000000)
-#define ROUNDS     100 /* as many as the settings can ask for */
 #define CHANNELS   100
 #define RING_BYTES 65536
 #define AT_ONCE    16 /* handshakes between two looks at the clock */
@@ -43,27 +42,48 @@ static void describe(struct rf_options *options)
 	options->wait = RF_WAIT_SLEEP;
 }
 
-static struct rf_channel *connect_one(struct channels *channels)
+struct rf_channel *channels_connect(const char *path, const struct rf_options *options)
 {
-	struct rf_options options;
 	struct rf_channel *channel;
-	int r;
+	int r = rf_connect(path, options, pinned_now() + 5 * SEC, &channel);
 
-	describe(&options);
-	r = rf_connect(channels->path, &options, pinned_now() + 5 * SEC, &channel);
 	if (r < 0)
 		aside_fail("connect", r);
 	return channel;
 }
 
-static struct rf_channel *accept_one(struct channels *channels)
+struct rf_channel *channels_accept(struct rf_listener *listener)
 {
 	struct rf_channel *channel;
-	int r = rf_accept(channels->listener, pinned_now() + 5 * SEC, &channel);
+	int r = rf_accept(listener, pinned_now() + 5 * SEC, &channel);
 
 	if (r < 0)
 		aside_fail("accept", r);
 	return channel;
+}
+
+int channels_watch(struct rf_channel *const *all, unsigned n)
+{
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct epoll_event event = {.events = EPOLLIN, .data.ptr = all[i]};
+		int fd = rf_channel_fd(all[i]);
+
+		if (fd < 0)
+			aside_fail("epoll_create1", fd);
+		if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0)
+			aside_fail("epoll_ctl", -errno);
+	}
+	return epoll;
+}
+
+static struct rf_channel *connect_one(struct channels *channels)
+{
+	struct rf_options options;
+
+	describe(&options);
+	return channels_connect(channels->path, &options);
 }
 
 /* One message on the channel, which is given back with its answer. */
@@ -134,23 +154,6 @@ static void end(struct channels *channels)
 	pinned_end(&channels->pinned);
 }
 
-/* Figures of each state, as the probes told it. */
-struct samples {
-	double values[PLACEMENTS][ROUNDS], more[PLACEMENTS][ROUNDS];
-	unsigned n[PLACEMENTS], dropped;
-};
-
-static void keep(struct samples *samples, enum placement before, enum placement after, double value,
-	double more)
-{
-	if (before != after || after == CROWDED) {
-		samples->dropped++;
-		return;
-	}
-	samples->values[after][samples->n[after]] = value;
-	samples->more[after][samples->n[after]++] = more;
-}
-
 /* Handshakes */
 
 static double open_and_close(struct channels *channels)
@@ -161,7 +164,7 @@ static double open_and_close(struct channels *channels)
 	do {
 		pinned_start(&channels->pinned, CONNECT_AND_CLOSE);
 		for (unsigned i = 0; i < AT_ONCE; i++)
-			rf_channel_close(accept_one(channels));
+			rf_channel_close(channels_accept(channels->listener));
 		pinned_finish(&channels->pinned);
 		n += AT_ONCE;
 		now = pinned_now();
@@ -172,7 +175,7 @@ static double open_and_close(struct channels *channels)
 void channels_handshakes(const struct aside *aside)
 {
 	static struct channels channels;
-	static struct samples samples;
+	static struct aside_samples samples;
 	struct record record;
 
 	begin(&channels, aside);
@@ -180,7 +183,7 @@ void channels_handshakes(const struct aside *aside)
 		enum placement before = pinned_probe(&channels.pinned);
 		double per_s = open_and_close(&channels);
 
-		keep(&samples, before, pinned_probe(&channels.pinned), per_s, 0);
+		aside_keep(&samples, before, pinned_probe(&channels.pinned), per_s, 0);
 	}
 	for (int at = 0; at < PLACEMENTS; at++) {
 		if (!samples.n[at])
@@ -238,19 +241,6 @@ static void loop(struct channels *channels, int epoll, uint64_t until_ns)
 	}
 }
 
-static int watch_all(struct channels *channels)
-{
-	int epoll = epoll_create1(EPOLL_CLOEXEC);
-
-	for (unsigned i = 0; i < CHANNELS; i++) {
-		struct epoll_event event = {.events = EPOLLIN, .data.ptr = channels->all[i]};
-
-		if (epoll_ctl(epoll, EPOLL_CTL_ADD, rf_channel_fd(channels->all[i]), &event) < 0)
-			aside_fail("epoll_ctl", -errno);
-	}
-	return epoll;
-}
-
 /* The event loop runs, and nothing happens: processor time of a second in seconds. */
 static double stay_idle(struct channels *channels, int epoll)
 {
@@ -283,7 +273,7 @@ static double wake_one(struct channels *channels, int epoll)
 	return latency_quantile(&latency, 0.5);
 }
 
-static void tell_idle(const struct aside *aside, struct samples *samples)
+static void tell_idle(const struct aside *aside, struct aside_samples *samples)
 {
 	struct record record;
 	double least, most;
@@ -306,21 +296,21 @@ static void tell_idle(const struct aside *aside, struct samples *samples)
 void channels_idle(const struct aside *aside)
 {
 	static struct channels channels;
-	static struct samples samples;
+	static struct aside_samples samples;
 	int epoll;
 
 	begin(&channels, aside);
 	pinned_start(&channels.pinned, CONNECT);
 	for (unsigned i = 0; i < CHANNELS; i++)
-		channels.all[i] = accept_one(&channels);
+		channels.all[i] = channels_accept(channels.listener);
 	pinned_finish(&channels.pinned);
-	epoll = watch_all(&channels);
+	epoll = channels_watch(channels.all, CHANNELS);
 	for (unsigned i = 0; i < aside->settings->rounds; i++) {
 		enum placement before = pinned_probe(&channels.pinned);
 		double cpu_s = stay_idle(&channels, epoll);
 		double p50 = wake_one(&channels, epoll);
 
-		keep(&samples, before, pinned_probe(&channels.pinned), p50, cpu_s);
+		aside_keep(&samples, before, pinned_probe(&channels.pinned), p50, cpu_s);
 	}
 	tell_idle(aside, &samples);
 	close(epoll);

@@ -19,9 +19,11 @@
 #define ROUNDS_LEAST 3
 
 struct record {
-	char test[WORD_BYTES]; /* throughput, round-trip, frames, fan-out, idle or handshakes */
+	char test
+		[WORD_BYTES]; /* throughput, round-trip, frames, fan-out, idle, handshakes, scale */
 	char transport[WORD_BYTES];
-	char mode[WORD_BYTES];  /* each, batch, span, copied, span-copied; awake or asleep */
+	char mode
+		[WORD_BYTES]; /* each, batch, span, copied, span-copied; awake or asleep; of scale: open, ...-active */
 	char wait[WORD_BYTES];  /* spin, adaptive, sleep */
 	char state[WORD_BYTES]; /* near or far */
 	bool subject, limit;    /* ours; no transport at all */
@@ -31,6 +33,14 @@ struct record {
 	double p50, p50_min, p50_max, p99, p999, max; /* ns */
 	double kicks, calls, wakeups;                 /* per message */
 	double cpu_s;                                 /* per million messages */
+
+	uint64_t active; /* of scale: on so many channels something comes */
+
+	/* Of scale, per channel: descriptors of the process that has them all, of those at the other
+	 * end, and what these keep to account for memory; mapped pieces of regions in the first; the
+	 * regions; what both ends allocate besides; and what the kernel does. */
+	double fds, peer_fds, account_fds, mappings;
+	double region_bytes, private_bytes, kernel_bytes;
 };
 
 /* A growing list. */

@@ -5,6 +5,7 @@
 #include "plot.h"
 #include "records.h"
 #include "rows.h"
+#include "scale.h"
 #include "settings.h"
 #include "transports.h"
 #include "workers.h"
@@ -252,6 +253,13 @@ static void measure(
 	if (ours && settings->tests & TEST_BIT_IDLE && !interrupted) {
 		show("idle channels");
 		aside_run(channels_idle, settings, workers->dir, records);
+	}
+	if (settings->tests & TEST_BIT_SCALE && !interrupted) {
+		show("many channels");
+		if (ours)
+			aside_run(scale_eventfd, settings, workers->dir, records);
+		if (settings_want(settings, transport_ringfort_socket_bell.name) && !interrupted)
+			aside_run(scale_socket, settings, workers->dir, records);
 	}
 	if (ours && settings->tests & TEST_BIT_FAN_OUT && !interrupted) {
 		show("1 -> N");

@@ -19,13 +19,16 @@ static const char help[] =
 	"How fast messages get from one process to another: ringfort beside what else there is.\n"
 	"table prints, and plot draws, what a run wrote to FILE (--output).\n"
 	"\n"
-	"      --tests LIST       throughput, round-trip, frames, fan-out, idle, handshakes [all]\n"
+	"      --tests LIST       throughput, round-trip, frames, fan-out, idle, handshakes,\n"
+	"                         scale [all]\n"
 	"      --transports LIST  names or beginnings of names; see --list [all]\n"
 	"      --sizes LIST       of throughput: bytes, multiples of 4, 8 to 4194304\n"
 	"                         [8, doubled up to 4194304, and 1500]\n"
 	"      --ring BYTES       a power of two; more where the messages need it [8388608]\n"
 	"      --rounds N         samples of each row, 1 to 100 [9]\n"
 	"      --sample MS        how long a sample takes about, 1 to 1000 [25]\n"
+	"      --channels N       of scale, 1 to 20000; fewer where descriptors do not suffice "
+	"[4500]\n"
 	"      --limit SECONDS    no round begins that would end later [840]\n"
 	"      --cpus A,B         the producer's and the consumer's processor [0,1]\n"
 	"      --peers DIRECTORY  transports of other projects [peers, beside this program]\n"
@@ -46,6 +49,7 @@ enum {
 	SET_RING,
 	SET_ROUNDS,
 	SET_SAMPLE,
+	SET_CHANNELS,
 	SET_LIMIT,
 	SET_CPUS,
 	SET_PEERS,
@@ -65,6 +69,7 @@ static const struct option options[] = {
 	{"ring", required_argument, NULL, SET_RING},
 	{"rounds", required_argument, NULL, SET_ROUNDS},
 	{"sample", required_argument, NULL, SET_SAMPLE},
+	{"channels", required_argument, NULL, SET_CHANNELS},
 	{"limit", required_argument, NULL, SET_LIMIT},
 	{"cpus", required_argument, NULL, SET_CPUS},
 	{"peers", required_argument, NULL, SET_PEERS},
@@ -106,14 +111,14 @@ static unsigned number(const char *what, const char *text, unsigned min, unsigne
 static void read_tests(struct settings *settings, char *text)
 {
 	static const char *const names[] = {
-		"throughput", "round-trip", "frames", "fan-out", "idle", "handshakes"};
+		"throughput", "round-trip", "frames", "fan-out", "idle", "handshakes", "scale"};
 	char *rest = NULL, *one = strtok_r(text, ",", &rest);
 	unsigned i;
 
 	for (settings->tests = 0; one; one = strtok_r(NULL, ",", &rest)) {
-		for (i = 0; i < 6 && strcmp(one, names[i]) != 0; i++)
+		for (i = 0; i < 7 && strcmp(one, names[i]) != 0; i++)
 			;
-		if (i == 6)
+		if (i == 7)
 			settings_wrong("there is no test '%s'", one);
 		settings->tests |= 1u << i;
 	}
@@ -180,6 +185,7 @@ static void be_quick(struct settings *settings)
 	settings->smoke = true;
 	settings->rounds = 1;
 	settings->sample_ms = 1;
+	settings->channels = 50;
 	settings->n_sizes = 2;
 	memcpy(settings->sizes, sizes, sizeof(sizes));
 }
@@ -215,6 +221,9 @@ static void read_option(struct settings *settings, int option)
 		return;
 	case SET_SAMPLE:
 		settings->sample_ms = number("--sample", optarg, 1, 1000);
+		return;
+	case SET_CHANNELS:
+		settings->channels = number("--channels", optarg, 1, CHANNELS_MOST);
 		return;
 	case SET_LIMIT:
 		settings->limit_s = number("--limit", optarg, 1, 36000);
@@ -252,6 +261,7 @@ static void set_defaults(struct settings *settings)
 	settings->tests = TEST_BITS;
 	settings->rounds = 9;
 	settings->sample_ms = 25;
+	settings->channels = 4500;
 	settings->limit_s = 840;
 	settings->ring_bytes = 8 << 20;
 	for (uint64_t size = 8; size <= SIZE_MOST; size *= 2) {

@@ -10,6 +10,9 @@
 #define SIZES_MOST 24
 #define NAMES_MOST 16
 
+/* Of scale: what they take of memory stays below a GiB. */
+#define CHANNELS_MOST 20000
+
 enum test_bits {
 	TEST_BIT_THROUGHPUT = 1,
 	TEST_BIT_ROUND_TRIP = 2,
@@ -17,7 +20,8 @@ enum test_bits {
 	TEST_BIT_FAN_OUT = 8,
 	TEST_BIT_IDLE = 16,
 	TEST_BIT_HANDSHAKES = 32,
-	TEST_BITS = 63
+	TEST_BIT_SCALE = 64,
+	TEST_BITS = 127
 };
 
 struct settings {
@@ -29,7 +33,8 @@ struct settings {
 	unsigned n_names;
 	unsigned rounds;
 	unsigned sample_ms;
-	unsigned limit_s; /* no round begins that would end later */
+	unsigned channels; /* of scale */
+	unsigned limit_s;  /* no round begins that would end later */
 	uint64_t ring_bytes;
 	const char *peers;  /* directory of the programs of others; NULL: beside this program */
 	const char *output; /* a file for the lines of JSON, besides what is printed */

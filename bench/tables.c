@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 #define COLUMNS_MOST 9
 
@@ -260,6 +261,87 @@ static void print_channels(const struct records *records, const char *state, FIL
 	}
 }
 
+/* Very many channels: what one costs, beside what it may */
+
+#define MIB          (1 << 20)
+#define SOME         10000
+#define MAPS_USUAL   65530 /* vm.max_map_count */
+#define FDS_USUAL    20000
+#define WORD_OF(yes) ((yes) ? "reached" : "NOT reached")
+
+static void print_most(const char *what, double value, double most, const char *note, FILE *to)
+{
+	char text[16];
+
+	fprintf(to, "%-26s %10s  <= %6.0f  %-11s  %s\n", what, digits(value, text), most,
+		WORD_OF(value <= most), note);
+}
+
+/* A system can have so many, if it allows what is usual. */
+static void extrapolate(const struct record *row, FILE *to)
+{
+	fprintf(to,
+		"%d channels: %.0f descriptors and %.0f mappings in one process, %.0f MiB of "
+		"rings, "
+		"%.0f MiB more\nin both processes and %.0f MiB in the kernel. %d mappings are "
+		"enough "
+		"for %.0f channels,\n%d descriptors for %.0f, or for %.0f in an event loop.\n",
+		SOME, SOME * row->fds, SOME * row->mappings, SOME * row->region_bytes / MIB,
+		SOME * row->private_bytes / MIB, SOME * row->kernel_bytes / MIB, MAPS_USUAL,
+		MAPS_USUAL / row->mappings, FDS_USUAL, FDS_USUAL / row->fds,
+		FDS_USUAL / (row->fds + 1));
+}
+
+static void print_open(const struct record *row, FILE *to)
+{
+	double page = (double)sysconf(_SC_PAGESIZE), pages = row->private_bytes / page;
+	char note[128], text[3][16];
+
+	print_most("descriptors", row->fds, 4, "and an epoll where one sleeps or is watched", to);
+	snprintf(note, sizeof(note), "and %s to account for memory",
+		digits(row->account_fds, text[0]));
+	print_most("descriptors at the peer", row->peer_fds, 4, note, to);
+	print_most("mappings", row->mappings, 3, "", to);
+	snprintf(note, sizeof(note), "beyond the %s of its ring; and %s in the kernel",
+		digits(row->region_bytes / page, text[0]),
+		digits(row->kernel_bytes / page, text[1]));
+	fprintf(to, "%-26s %10s  <  %6d  %-11s  %s\n", "pages of both processes",
+		digits(pages, text[2]), 3, WORD_OF(pages < 3), note);
+	fprintf(to, "%-26s %10s  >= %6d  %-11s\n", "handshakes a second",
+		digits(row->per_s, text[0]), 1000, WORD_OF(row->per_s >= 1000));
+	extrapolate(row, to);
+}
+
+static void print_wake(const struct record *row, FILE *to)
+{
+	char text[4][16];
+
+	fprintf(to, "wake-up, %5u of %5u active: %10s (%s to %s), p99 %s\n", (unsigned)row->active,
+		(unsigned)row->n, span(row->p50, text[0]), span(row->p50_min, text[1]),
+		span(row->p50_max, text[2]), span(row->p99, text[3]));
+}
+
+static void print_scale(const struct records *records, const char *state, FILE *to)
+{
+	const char *last = "";
+
+	for (unsigned i = 0; i < records->n; i++) {
+		const struct record *row = &records->all[i];
+
+		if (!is(row, "scale", state))
+			continue;
+		if (strcmp(row->transport, last) != 0)
+			fprintf(to,
+				"\nMany channels, %s, %s: %u of one smallest ring in one process\n",
+				state, row->transport, (unsigned)row->n);
+		last = row->transport;
+		if (!strcmp(row->mode, "open"))
+			print_open(row, to);
+		else
+			print_wake(row, to);
+	}
+}
+
 static void print_state(const struct records *records, const char *state, FILE *to)
 {
 	if (has_any(records, "throughput", state)) {
@@ -277,6 +359,7 @@ static void print_state(const struct records *records, const char *state, FILE *
 	if (has_any(records, "fan-out", state))
 		print_fan_out(records, state, to);
 	print_channels(records, state, to);
+	print_scale(records, state, to);
 }
 
 /* A row says how many in each of its states. */

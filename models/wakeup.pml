@@ -75,8 +75,8 @@
 byte memory[5 * RINGS];
 chan buffer[HALVES] = [3] of { byte, byte };
 
-/* The kernel's: whether a half's epoll is there, has an edge of its eventfd to report, finds its private eventfd
- * readable; kicks on their way to a process, and that its peer is gone. */
+/* The kernel's: whether a half's epoll is there, has an edge of its eventfd to report, is to report a wake-up of its own
+ * process; kicks on their way to a process, and that its peer is gone. */
 bit watched[HALVES];
 bit edge[HALVES];
 bit wake[HALVES];
@@ -879,16 +879,35 @@ active proctype death()
 #endif
 
 #ifdef STOP
+/* A private eventfd remembers it; an epoll that is asked to report its socket as writable has to be there. */
+inline rouse(h)
+{
+#ifdef SOCKET
+	wake[h] = 1
+#else
+	if
+	:: watched[h] -> wake[h] = 1
+	:: else
+	fi
+#endif
+}
+
 /* rf_channel_stop() */
 proctype stop(byte process)
 {
+#ifndef ROUSED_BEFORE_FLAG
 	stopped[process] = 1;
+#endif
 #ifndef STOP_WAKES_NOBODY
-	wake[process] = 1;
+	rouse(process);
 #ifdef LOOP
-	wake[3 - process] = 1
+	rouse(3 - process);
 #endif
 #endif
+#ifdef ROUSED_BEFORE_FLAG
+	stopped[process] = 1
+#endif
+	skip
 }
 #endif
 

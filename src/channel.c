@@ -38,7 +38,6 @@ struct rf_channel *rf__channel_new(
 	channel->link.pidfd = -1;
 	channel->identity = *identity;
 	identity->pidfd = -1;
-	channel->epoll = -1;
 	half_init(&channel->tx.half, channel);
 	half_init(&channel->rx.half, channel);
 	rf__bell_init(&channel->tx.half.bell, &channel->link, &channel->tx.ring, NULL);
@@ -81,17 +80,20 @@ int rf_channel_fd(struct rf_channel *channel)
 {
 	int r = check(channel), fd;
 
-	if (r < 0 || channel->epoll >= 0)
-		return r < 0 ? r : channel->epoll;
+	if (r < 0 || channel->link.epoll >= 0)
+		return r < 0 ? r : channel->link.epoll;
 	fd = epoll_create1(EPOLL_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	r = watch_all(channel, fd);
-	if (r < 0)
+	if (r < 0) {
 		rf__close(&fd);
-	else
-		channel->epoll = fd;
-	return r < 0 ? r : fd;
+		return r;
+	}
+	__atomic_store_n(&channel->link.epoll, fd, __ATOMIC_SEQ_CST);
+	if (rf__link_flags(&channel->link) && channel->link.quiet)
+		rf__link_rouse(&channel->link, fd);
+	return fd;
 }
 
 static int state_of(const struct rf_channel *channel)
@@ -112,7 +114,7 @@ static void count_storm(struct rf_channel *channel)
 
 	if (moved != channel->moved)
 		channel->link.storm.poll_ns = 0;
-	else if (rf__storm_count(&channel->link.storm, &channel->link, NULL, channel->epoll))
+	else if (rf__storm_count(&channel->link.storm, &channel->link, NULL, channel->link.epoll))
 		rf__count(&half->bell.stats.storms, 1);
 	channel->moved = moved;
 }
@@ -156,13 +158,13 @@ int rf_channel_process(struct rf_channel *channel)
 		return r;
 	process_half(&channel->tx.half);
 	process_half(&channel->rx.half);
-	if (channel->epoll >= 0)
-		r = rf__link_harvest(&channel->link, NULL, channel->epoll, &at_once);
+	if (channel->link.epoll >= 0)
+		r = rf__link_harvest(&channel->link, NULL, channel->link.epoll, &at_once);
 	else
 		rf__link_check_alive(&channel->link);
 	if (r > 0)
 		count_storm(channel);
-	else if (r == 0 && channel->epoll >= 0)
+	else if (r == 0 && channel->link.epoll >= 0)
 		count_rescues(channel);
 	if (channel->rx.slots)
 		rf__rx_look_for_cut(&channel->rx);
@@ -217,7 +219,8 @@ int rf_channel_arm(struct rf_channel *channel, unsigned events, size_t len, uint
 		return 1;
 	if (events & RF_SPACE && arm_half(&channel->tx.half, len, &until))
 		return 1;
-	*ret_until_ns = rf__storm_until(&channel->link.storm, &channel->link, NULL, channel->epoll);
+	*ret_until_ns =
+		rf__storm_until(&channel->link.storm, &channel->link, NULL, channel->link.epoll);
 	if (until < *ret_until_ns)
 		*ret_until_ns = until;
 	return 0;
@@ -314,6 +317,7 @@ static void free_memory(struct rf_channel *channel)
 {
 	rf__tx_slots_free(&channel->tx);
 	rf__rx_slots_free(&channel->rx);
+	free(channel->tx.ring.waiting);
 	free(channel);
 }
 
@@ -344,7 +348,7 @@ static void close_descriptors(struct rf_channel *channel)
 {
 	rf__attached_free(&channel->tx);
 	rf__fds_rx_free(&channel->link);
-	rf__close(&channel->epoll);
+	rf__close(&channel->link.epoll);
 	close_half(&channel->tx.half);
 	close_half(&channel->rx.half);
 	rf__identity_close(&channel->identity);

@@ -32,8 +32,8 @@ struct rf__half {
 struct rf_tx {
 	struct rf__ring_tx ring; /* first, as inline.h relies on; a publisher's is not used */
 	struct rf__half half;
-	unsigned calls;          /* with slots: since the peer was looked after */
-	struct rf__slots *slots; /* NULL: no slots; a channel's own, or the publisher's */
+	unsigned calls;                    /* with slots: since the peer was looked after */
+	struct rf__slots *slots;           /* NULL: no slots; a channel's own, or the publisher's */
 	struct rf__slot_consumer consumer; /* a channel's, or a subscriber's part in slots */
 	struct rf__fds_tx *fds;            /* attached; NULL: never any */
 	struct rf__fd_terms fd_terms;      /* what the peer takes */
@@ -50,7 +50,6 @@ struct rf_channel {
 	struct rf__link link;
 	struct rf__generation generation;
 	struct rf__identity identity;
-	int epoll;                      /* the pollable descriptor; -1 until asked for */
 	struct rf__charge *charge;      /* server: what it costs the peer's user; else NULL */
 	struct rf_publisher *publisher; /* server: whose subscriber it is going to be; else NULL */
 	struct rf_channel

@@ -12,7 +12,10 @@
  * socket: a message of one byte on the control socket that names the half to wake; nothing a peer
  * does makes sending it block. Whoever reads any wakes both halves, through eventfds of our own: a
  * full socket may have swallowed the kick of either, and two threads that watch one socket take
- * each other's. */
+ * each other's.
+ *
+ * Where nothing is sent over the socket after the handshake, it is always writable: to wake a half of our
+ * own its epoll is asked to report that, once, and no eventfd is needed for it. */
 #ifndef RF_DOORBELL_H
 #define RF_DOORBELL_H
 
@@ -37,6 +40,8 @@ enum rf__kick { RF__WAKE_CONSUMER = 'c', RF__WAKE_PRODUCER = 'p' };
  * and breach are atomic. */
 struct rf__link {
 	int sock;
+	bool quiet;         /* nothing is sent over sock: halves have no wake */
+	int epoll;          /* atomic; the caller's pollable descriptor; -1 until asked for */
 	bool suspect;       /* descriptors may be queued on sock: look before reading */
 	uint32_t draining;  /* atomic; suspect: a thread looks and reads, others do neither */
 	int pidfd;          /* -1: the hang-up of sock alone tells */
@@ -71,16 +76,16 @@ struct rf__bell {
 	struct rf__fds_tx *fds; /* what belongs to records that are not published; NULL: nothing */
 	int own;                /* eventfd that the peer kicks; -1 with sockets */
 	int peer;               /* eventfd to kick; -1 with sockets */
-	int wake;  /* eventfd of our own: stop, and kicks that the other half's thread has read */
-	int epoll; /* what this half blocks in; -1 until it first does */
-	uint32_t asleep; /* atomic: between arming and coming back */
-	uint64_t spin_ns;       /* how long to spin; follows what the last waits were like */
-	unsigned steady;        /* of them, those that made up a slow rhythm: then it spins longer */
-	bool backs_off;         /* a wait begins with a pause, as the last ones found several */
-	uint32_t quick;         /* waits since one began so, */
-	uint32_t patience;      /* and how many there are to be until the next one tries that */
-	uint32_t measured;      /* so many kicks are still to be measured closely */
-	uint64_t dear_ns;       /* processor time of those of them that took too long */
+	int wake; /* eventfd of our own: stop, and kicks that the other half's thread has read; or -1 */
+	int epoll;         /* atomic; what this half blocks in; -1 until it first does */
+	uint32_t asleep;   /* atomic: between arming and coming back */
+	uint64_t spin_ns;  /* how long to spin; follows what the last waits were like */
+	unsigned steady;   /* of them, those that made up a slow rhythm: then it spins longer */
+	bool backs_off;    /* a wait begins with a pause, as the last ones found several */
+	uint32_t quick;    /* waits since one began so, */
+	uint32_t patience; /* and how many there are to be until the next one tries that */
+	uint32_t measured; /* so many kicks are still to be measured closely */
+	uint64_t dear_ns;  /* processor time of those of them that took too long */
 	struct rf__storm storm; /* of this half's epoll */
 	uint64_t alive_ns;      /* when the peer was last known to be there, */
 	uint64_t alive_at;      /* and the position it had got to */
@@ -181,10 +186,14 @@ int rf__bell_watch(struct rf__bell *bell, int epoll);
 int rf__link_harvest(struct rf__link *link, const struct rf__bell *self, int epoll,
 	const struct timespec *timeout);
 
+/* Whoever made an epoll looks here afterwards: pairs with rf__bell_wake(), which finds that, or is seen. */
 static inline uint32_t rf__link_flags(const struct rf__link *link)
 {
-	return __atomic_load_n(&link->flags, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&link->flags, __ATOMIC_SEQ_CST);
 }
+
+/* The link is quiet: makes an epoll of it report something, once; -1 is fine. 0; errnos of epoll_ctl(2). */
+int rf__link_rouse(const struct rf__link *link, int epoll);
 
 /* No call of either half is inlined from now on. Any thread. */
 void rf__link_shut(struct rf__link *link);

@@ -109,11 +109,12 @@ static uint64_t measure(struct rf__handshake *h, enum rf__way way)
 /* Both ends: the mapped regions become a ring. */
 static int start_half(struct rf__handshake *h, struct rf__half *half, enum rf__way way)
 {
-	int wake = rf__bell_eventfd(0), r;
+	int r;
 
-	if (wake < 0)
-		return wake;
-	half->bell.wake = wake;
+	if (!half->channel->link.quiet)
+		half->bell.wake = rf__bell_eventfd(0);
+	if (half->bell.wake < 0 && !half->channel->link.quiet)
+		return half->bell.wake;
 	half->bell.alive_ns = rf__now_coarse();
 	r = sends(half) ? rf__tx_start(&h->channel->tx, &h->wire.terms, way)
 			: rf__rx_start(&h->channel->rx, &h->wire.terms);
@@ -189,13 +190,14 @@ static int build_ring(struct rf__handshake *h, enum rf__way way)
 	return r ? r : start_half(h, half, way);
 }
 
-/* Of a ring, at most: what travels, a publisher's slots aside; one to wait in, and one to be woken
- * by. */
+/* Of a ring, at most: what travels, a publisher's slots aside; one to wait in, and where the link is
+ * not quiet one to be woken by. */
 static unsigned descriptors_of(struct rf__handshake *h, struct rf__half *half)
 {
 	struct rf__region *region[REGIONS_MOST];
 
-	return regions(h, half, region) + (with_eventfds(h) ? 2u : 0u) + 2;
+	return regions(h, half, region) + (with_eventfds(h) ? 2u : 0u) +
+	       (half->channel->link.quiet ? 1u : 2u);
 }
 
 /* Before any memory is: what the channel will cost. Besides its rings it has a socket, a pidfd and
@@ -345,6 +347,13 @@ static int take_fds(struct rf__handshake *h)
 	return r;
 }
 
+/* Is nothing sent over the socket any more, once the channel is open? */
+static bool is_quiet(const struct rf__terms *terms)
+{
+	return terms->doorbell == RF_DOORBELL_EVENTFD && !terms->fds[RF__UP].kinds &&
+	       !terms->fds[RF__DOWN].kinds && !terms->lag;
+}
+
 /* Whether there is to be a channel at all is decided once. */
 static int begin_build(struct rf__handshake *h)
 {
@@ -355,6 +364,7 @@ static int begin_build(struct rf__handshake *h)
 		return 0;
 	channel->terms = h->wire.terms;
 	channel->link.doorbell = h->wire.terms.doorbell;
+	channel->link.quiet = is_quiet(&h->wire.terms);
 	channel->link.asymmetric = h->wire.terms.fence == RF__FENCE_ASYMMETRIC;
 	if (channel->publisher)
 		r = rf__publisher_admit(
@@ -452,6 +462,20 @@ static int send_message(struct rf__handshake *h)
 	return 0;
 }
 
+/* The kernel looks for a message, and then whether the peer has hung up: one that was sent in between
+ * is found by a second look only. */
+static ssize_t receive(struct rf__handshake *h, unsigned char message[RF__WIRE_MAX],
+	unsigned max_fds, unsigned *n_fds)
+{
+	int sock = h->channel->link.sock, looks = h->channel->link.suspect ? 1 : 2;
+	ssize_t n;
+
+	do
+		n = rf__socket_receive(sock, message, RF__WIRE_MAX, h->fds, max_fds, n_fds);
+	while (n == -EPIPE && --looks);
+	return n;
+}
+
 static int receive_message(struct rf__handshake *h)
 {
 	unsigned char message[RF__WIRE_MAX];
@@ -463,8 +487,7 @@ static int receive_message(struct rf__handshake *h)
 		rf__wire_refuse(&h->wire, -EBADMSG, "descriptors that nobody asked for");
 		return 0;
 	}
-	n = rf__socket_receive(h->channel->link.sock, message, sizeof(message), h->fds,
-		wants_fds ? RF__FDS_MAX : 0, &n_fds);
+	n = receive(h, message, wants_fds ? RF__FDS_MAX : 0, &n_fds);
 	if (n < 0)
 		return n == -EAGAIN ? -EAGAIN
 				    : rf__fail_error(&h->wire.reason, (int)n,

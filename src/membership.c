@@ -19,7 +19,7 @@ static void close_member(struct rf_publisher *p, struct rf__member *member)
 {
 	if (rf__publisher_check(p) == 0) {
 		shutdown(member->channel->link.sock, SHUT_RDWR);
-		epoll_ctl(p->epoll, EPOLL_CTL_DEL, member->channel->epoll, NULL);
+		epoll_ctl(p->epoll, EPOLL_CTL_DEL, member->channel->link.epoll, NULL);
 	}
 	rf__slots_leave(&p->slots, &member->channel->tx.consumer);
 	rf_channel_close(member->channel);
@@ -487,7 +487,7 @@ int rf__members_arm(struct rf_publisher *p, unsigned events, uint64_t *until_ns)
 			return 1;
 		until = earlier(until, runs_out(member, now));
 		until = earlier(until, rf__storm_until(&channel->link.storm, &channel->link, NULL,
-					       channel->epoll));
+					       channel->link.epoll));
 	}
 	if (p->renew)
 		until = earlier(until, p->renew_ns);

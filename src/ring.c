@@ -83,7 +83,7 @@ static uint64_t taken_by(const struct rf__ring_tx *tx, size_t len)
 
 static struct rf__reservation *waiting_at(struct rf__ring_tx *tx, uint32_t index)
 {
-	return &tx->waiting[index % RF_RESERVED_MAX];
+	return tx->waiting ? &tx->waiting[index % RF_RESERVED_MAX] : &tx->only;
 }
 
 /* All that is open has the same length, and stands in no list. */
@@ -162,6 +162,12 @@ static unsigned reserve_some(struct rf__ring_tx *tx, size_t len, uint64_t each,
 	return n;
 }
 
+void rf__ring_tx_lend(struct rf__ring_tx *tx, struct rf__reservation *waiting)
+{
+	waiting[tx->waiting_first % RF_RESERVED_MAX] = tx->only;
+	tx->waiting = waiting;
+}
+
 int rf__ring_tx_reserve(
 	struct rf__ring_tx *tx, size_t len, struct rf_buffer *ret_buffers, unsigned max)
 {
@@ -176,6 +182,8 @@ int rf__ring_tx_reserve(
 		return -EINVAL;
 	if (!rf__ring_tx_fits(tx, len))
 		return -EMSGSIZE;
+	if (!tx->waiting && (max > 1 || free < RF_RESERVED_MAX))
+		return -ENOMEM;
 	if (tx_room(tx) < each && rf__ring_tx_refresh(tx) < 0)
 		return -EPROTO;
 	if (tx_room(tx) < each)
@@ -423,7 +431,7 @@ unsigned rf__ring_tx_open(const struct rf__ring_tx *tx)
 	if (is_run(&tx->at))
 		return count_waiting(tx);
 	for (i = tx->waiting_first; i != tx->waiting_end; i++)
-		n += !tx->waiting[i % RF_RESERVED_MAX].committed;
+		n += !(tx->waiting ? tx->waiting[i % RF_RESERVED_MAX] : tx->only).committed;
 	return n;
 }
 

@@ -56,7 +56,9 @@ struct rf__ring_tx {
 	uint32_t waiting_first; /* free-running; modulo RF_RESERVED_MAX an index */
 	uint32_t waiting_end;
 	bool ended;
-	struct rf__reservation waiting[RF_RESERVED_MAX]; /* where at.each does not say it all */
+	/* Where at.each does not say it all: memory of the caller's, or NULL, and then only one waits. */
+	struct rf__reservation *waiting;
+	struct rf__reservation only;
 };
 
 struct rf__ring_rx {
@@ -102,8 +104,12 @@ static inline bool rf__ring_tx_fits(const struct rf__ring_tx *tx, size_t len)
 	return len <= RF_RECORD_MAX && rf__record_bytes(len) <= tx->capacity / 2;
 }
 
+/* Room for RF_RESERVED_MAX reservations, the caller's; stays for good. */
+void rf__ring_tx_lend(struct rf__ring_tx *tx, struct rf__reservation *waiting);
+
 /* Reserves up to max records of len bytes. How many, 1 or more; -EAGAIN: no room; -EMSGSIZE:
- * never fits; -EINVAL: ended, or too many wait, or len is not a unit or more; -EPROTO. */
+ * never fits; -EINVAL: ended, or too many wait, or len is not a unit or more; -EPROTO; -ENOMEM: more
+ * than one could wait then, which takes rf__ring_tx_lend(). */
 int rf__ring_tx_reserve(
 	struct rf__ring_tx *tx, size_t len, struct rf_buffer *ret_buffers, unsigned max);
 

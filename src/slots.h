@@ -130,7 +130,8 @@ static inline bool rf__slots_has_room(const struct rf__slot_consumer *consumer, 
 
 static inline uint32_t rf__slots_held(const struct rf__slot_consumer *consumer)
 {
-	return (uint32_t)((consumer->ring->at.reserved - consumer->collected) / RF__DESCRIPTOR_BYTES);
+	return (uint32_t)((consumer->ring->at.reserved - consumer->collected) /
+			  RF__DESCRIPTOR_BYTES);
 }
 
 /* Messages that are reserved or committed, and not published. */

@@ -5,6 +5,8 @@
 #include "attach.h"
 #include "util/clock.h"
 
+#include <stdlib.h>
+
 /* A sender that never waits learns of its peer's end by looking after it now and then: of a ring, where
  * the cursor's limit sends it here; of slots, every so many calls. */
 #define CALLS_UNSEEN 64
@@ -35,12 +37,28 @@ static int settle(struct rf_tx *tx, int r)
 	return r;
 }
 
+/* Few senders ever have more than one open: the list of those is made when it is needed. */
+static int reserve_in_ring(
+	struct rf_tx *tx, size_t len, struct rf_buffer *ret_buffers, unsigned max)
+{
+	struct rf__reservation *waiting;
+	int r = rf__ring_tx_reserve(&tx->ring, len, ret_buffers, max);
+
+	if (r != -ENOMEM)
+		return r;
+	waiting = malloc(RF_RESERVED_MAX * sizeof(*waiting));
+	if (!waiting)
+		return -ENOMEM;
+	rf__ring_tx_lend(&tx->ring, waiting);
+	return rf__ring_tx_reserve(&tx->ring, len, ret_buffers, max);
+}
+
 static int try_reserve(struct rf_tx *tx, size_t len, struct rf_buffer *ret_buffers, unsigned max)
 {
 	if (tx->publisher)
 		return rf__publisher_reserve(tx->publisher, len, ret_buffers, max);
 	return tx->slots ? rf__tx_slots_reserve(tx, len, ret_buffers, max)
-			 : rf__ring_tx_reserve(&tx->ring, len, ret_buffers, max);
+			 : reserve_in_ring(tx, len, ret_buffers, max);
 }
 
 /* What is committed is published before a wait: it may be what the receiver waits for. */

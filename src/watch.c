@@ -62,6 +62,12 @@ int rf__bell_watch(struct rf__bell *bell, int epoll)
 	return r < 0 ? r : watch(epoll, bell->own, EPOLLIN | EPOLLET, BELL);
 }
 
+int rf__link_rouse(const struct rf__link *link, int epoll)
+{
+	return epoll < 0 ? 0
+			 : control(epoll, EPOLL_CTL_MOD, link->sock, EPOLLRDHUP | EPOLLOUT, SOCKET);
+}
+
 static bool hung_up(struct rf__link *link)
 {
 	struct pollfd fds[2] = {
@@ -184,8 +190,8 @@ void rf__link_wake_sleepers(struct rf__link *link, const struct rf__bell *self)
 			rf__bell_wake(link->bells[i]);
 }
 
-static void take_in(
-	struct rf__link *link, const struct rf__bell *self, const struct epoll_event *event)
+static void take_in(struct rf__link *link, const struct rf__bell *self, int epoll,
+	const struct epoll_event *event)
 {
 	enum source source = (enum source)(event->data.u64 & UINT32_MAX);
 	uint64_t count;
@@ -195,6 +201,8 @@ static void take_in(
 	if (source == PIDFD ||
 		(source == SOCKET && event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
 		rf__link_set(link, RF__GONE);
+	else if (source == SOCKET && event->events & EPOLLOUT)
+		change(epoll, link->sock, EPOLLRDHUP, SOCKET); /* roused */
 	else if (source == SOCKET && drain(link) > 0)
 		rf__link_wake_sleepers(link, self);
 }
@@ -222,7 +230,7 @@ int rf__link_harvest(struct rf__link *link, const struct rf__bell *self, int epo
 	if (n < 0)
 		return errno == EINTR ? 0 : -errno;
 	for (i = 0; i < n; i++)
-		take_in(link, self, &events[i]);
+		take_in(link, self, epoll, &events[i]);
 	return n;
 }
 
@@ -240,10 +248,10 @@ bool rf__link_check_alive(struct rf__link *link)
  * our own eventfds are heard all the same. */
 static void listen_to_kicks(struct rf__link *link, const struct rf__bell *self, int epoll, bool on)
 {
-	uint32_t kicks = on && link->doorbell == RF_DOORBELL_SOCKET ? EPOLLIN : 0u;
 	int i;
 
-	change(epoll, link->sock, EPOLLRDHUP | kicks, SOCKET);
+	if (link->doorbell == RF_DOORBELL_SOCKET)
+		change(epoll, link->sock, EPOLLRDHUP | (on ? EPOLLIN : 0u), SOCKET);
 	for (i = 0; i < 2; i++)
 		if (link->bells[i] && (!self || link->bells[i] == self))
 			change(epoll, link->bells[i]->own, on ? EPOLLIN | EPOLLET : 0u, BELL);

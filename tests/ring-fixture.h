@@ -25,6 +25,7 @@ struct ring {
 	uint64_t capacity;
 	struct rf__ring_tx tx;
 	struct rf__ring_rx rx;
+	struct rf__reservation waiting[RF_RESERVED_MAX];
 };
 
 static inline void map_twice(struct rf__region *own, struct rf__region *seen, uint64_t area_bytes)
@@ -53,6 +54,7 @@ static inline void ring_init(struct ring *ring)
 	rf__ring_tx_init(&ring->tx, ring->producer_words,
 		(const struct rf__consumer_words *)(const void *)ring->consumer_seen.base,
 		ring->data, ring->capacity);
+	rf__ring_tx_lend(&ring->tx, ring->waiting);
 	rf__ring_rx_init(&ring->rx, ring->consumer_words,
 		(const struct rf__producer_words *)(const void *)ring->producer_seen.base,
 		ring->producer_seen.base + rf__page_bytes(), ring->capacity);
@@ -78,6 +80,7 @@ static inline void ring_share_mappings(struct ring *ring)
 	rf__region_unmap(&ring->consumer_seen);
 	rf__ring_tx_init(
 		&ring->tx, ring->producer_words, ring->consumer_words, ring->data, ring->capacity);
+	rf__ring_tx_lend(&ring->tx, ring->waiting);
 	rf__ring_rx_init(
 		&ring->rx, ring->consumer_words, ring->producer_words, ring->data, ring->capacity);
 	ring_choose_fence(ring);

@@ -124,6 +124,22 @@ static void note(struct end *end, int r)
 		end->first = r;
 }
 
+/* The second one needs memory. */
+static int reserve_two(struct rf_tx *tx)
+{
+	struct rf_buffer buffers[2];
+	int r = rf_tx_reserve(tx, 8, 0, &buffers[0]), second;
+
+	if (r < 0)
+		return r;
+	second = rf_tx_reserve(tx, 8, 0, &buffers[1]);
+	if (second >= 0)
+		r = rf_tx_cancel(tx, &buffers[1]);
+	if (r >= 0)
+		r = rf_tx_cancel(tx, &buffers[0]);
+	return second < 0 ? second : r;
+}
+
 /* Ends the stream, and takes what the other sends until it ends its own. */
 static void exchange(struct end *end, struct rf_channel *channel)
 {
@@ -131,6 +147,7 @@ static void exchange(struct end *end, struct rf_channel *channel)
 	int r;
 
 	note(end, rf_channel_fd(channel));
+	note(end, reserve_two(rf_channel_tx(channel)));
 	note(end, send_number(rf_channel_tx(channel), 1, 0));
 	note(end, rf_tx_end(rf_channel_tx(channel)));
 	do {

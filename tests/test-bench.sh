@@ -45,7 +45,7 @@ every_row_has_a_number() {
 
 every_test_is_there() {
 	local test
-	for test in throughput round-trip frames fan-out; do
+	for test in throughput round-trip frames fan-out scale; do
 		grep -qF "{\"test\": \"$test\", " "$scratch/smoke.json" || { echo "no $test"; return 1; }
 	done
 }
@@ -60,6 +60,11 @@ every_line_has_the_keys() {
 	done
 }
 
+# Descriptors, mappings and memory beyond the rings, with either doorbell.
+channels_cost_no_more_than_they_may() {
+	[ "$(grep -E '^(descriptors|mappings|pages of)' "$scratch/stdout" | grep -c ' [0-9] *  reached')" = 8 ]
+}
+
 nothing_is_left() {
 	! find /tmp -maxdepth 1 -name 'rf-bench.*' -newer "$peers" -user "$(id -un)" | grep .
 }
@@ -71,6 +76,7 @@ a_smoke_run() {
 	check every_test_is_there every_test_is_there
 	check every_line_of_json_has_the_keys every_line_has_the_keys
 	check it_prints_tables prints "Round trips, "
+	check channels_cost_no_more_than_they_may channels_cost_no_more_than_they_may
 	check nothing_is_left nothing_is_left
 }
 
@@ -144,6 +150,8 @@ mistakes_are_told() {
 		--rounds x
 		--sample 0
 		--limit -1
+		--channels 0
+		--channels 20001
 		--cpus 0
 		--cpus 0,0
 		--nothing

@@ -3,6 +3,9 @@
  * still out then. */
 #include "channel-fixture.h"
 
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -328,6 +331,69 @@ static void p3_wrong_header_delivers_nothing_any_more(void **state)
 	ends_close(&ends);
 }
 
+/* The kernel as it is in a moment that hardly ever comes: it finds no message, then the peer sends its last one and
+ * hangs up, and it says that nothing more will come. */
+
+static pthread_t kept_in_the_dark; /* a client; the linker sends its calls here (--wrap) */
+static bool is_dark;
+static char dark_path[128];
+
+ssize_t __real_recvmsg(int sock, struct msghdr *header, int flags);
+ssize_t __wrap_recvmsg(int sock, struct msghdr *header, int flags);
+
+/* WELCOME has descriptors, which do not fit here. */
+static bool is_ready_message(int sock)
+{
+	char bytes[512];
+	struct iovec part = {bytes, sizeof(bytes)};
+	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+
+	return __real_recvmsg(sock, &header, MSG_PEEK | MSG_DONTWAIT) > 0 &&
+	       !(header.msg_flags & MSG_CTRUNC);
+}
+
+ssize_t __wrap_recvmsg(int sock, struct msghdr *header, int flags)
+{
+	struct pollfd hang_up = {.fd = sock, .events = POLLRDHUP};
+
+	if (!__atomic_load_n(&is_dark, __ATOMIC_ACQUIRE) ||
+		!pthread_equal(pthread_self(), kept_in_the_dark) || !is_ready_message(sock))
+		return __real_recvmsg(sock, header, flags);
+	poll(&hang_up, 1, SOON_MS);
+	__atomic_store_n(&is_dark, false, __ATOMIC_RELEASE);
+	return 0;
+}
+
+static int connect_in_the_dark(void *arg)
+{
+	struct rf_channel **channel = arg;
+	struct rf_options options = channel_options(RF_DOORBELL_SOCKET, RF_WAIT_ADAPTIVE);
+
+	kept_in_the_dark = pthread_self();
+	__atomic_store_n(&is_dark, true, __ATOMIC_RELEASE);
+	return rf_connect(dark_path, &options, rf_test_deadline(SOON_MS), channel);
+}
+
+static void a_channel_that_is_closed_at_once_was_opened(void **state)
+{
+	struct rf_channel *client = NULL;
+	struct rf_listener *listener;
+	struct thread thread;
+	uint64_t number;
+
+	(void)state;
+	snprintf(dark_path, sizeof(dark_path), "%s", fresh_path());
+	listener = listen_at(dark_path, NULL);
+	thread_start(&thread, connect_in_the_dark, &client);
+	rf_channel_close(accept_one(listener));
+	assert_int_equal(thread_join(&thread), 0);
+	assert_false(is_dark);
+	assert_int_equal(
+		take_number(rf_channel_rx(client), rf_test_deadline(SOON_MS), &number), -EPIPE);
+	rf_channel_close(client);
+	rf_listener_close(listener);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -337,6 +403,7 @@ int main(void)
 		TEST(killed_receiver_is_epipe_for_a_sender_that_waits),
 		TEST(end_comes_after_the_last_record),
 		TEST(end_survives_the_close_of_the_sender),
+		TEST(a_channel_that_is_closed_at_once_was_opened),
 		TEST(close_without_end_is_epipe_after_draining),
 		TEST(c10_borrowed_records_stay_readable_after_close),
 		TEST(c10_open_reservations_stay_writable_after_close),

@@ -162,6 +162,7 @@ fails "the hang-up is not watched" "$asleep" wakeup "HANGUP_UNWATCHED DEATH $sma
 fails "no last look at the tail of the dead" "$unread" wakeup "NO_LAST_LOOK DEATH $small"
 fails "stop wakes nobody" "$asleep" wakeup "STOP_WAKES_NOBODY STOP $smaller"
 fails "stop is taken in with the first events, and forgotten" "$asleep" wakeup "WATCH_AND_ARM STOP $smaller"
+fails "stop rouses before it says so" "$asleep" wakeup "ROUSED_BEFORE_FLAG STOP $smaller"
 fails "no timer for a kick that is owed" "$asleep" wakeup "NO_TIMER OWED SOCKET"
 fails "a kick that is owed is forgotten" "$asleep" wakeup "OWED_FORGOTTEN OWED SOCKET $small"
 fails "asymmetric fence: membarrier fails" "$asleep" wakeup "ASYMMETRIC NO_MEMBARRIER $smaller"

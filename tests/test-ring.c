@@ -258,6 +258,36 @@ static void reserved_max_reservations_may_wait(void **state)
 		receive(&ring, 0, i);
 }
 
+/* Also when the one that is open has lengths and flags of its own. */
+static void only_a_second_reservation_needs_memory(void **state)
+{
+	struct rf_buffer a, b[2];
+
+	(void)state;
+	ring.tx.waiting = NULL;
+	for (uint32_t i = 0; i < 3; i++) {
+		assert_int_equal(rf__ring_tx_reserve(&ring.tx, 16, b, 2), -ENOMEM);
+		a = reserve(&ring, 16);
+		assert_int_equal(rf__ring_tx_reserve(&ring.tx, 16, b, 1), -ENOMEM);
+		assert_int_equal(rf__ring_tx_mark(&ring.tx, a.id), 0);
+		assert_int_equal(rf__ring_tx_open(&ring.tx), 1);
+		assert_true(rf__ring_tx_is_open(&ring.tx, a.id));
+		assert_int_equal(rf__ring_tx_reserve(&ring.tx, 16, b, 1), -ENOMEM);
+		assert_int_equal(i ? rf__ring_tx_commit(&ring.tx, a.id, i, 0) : cancel(&a), 0);
+		assert_int_equal(rf__ring_tx_open(&ring.tx), 0);
+	}
+	a = reserve(&ring, 8);
+	assert_int_equal(rf__ring_tx_mark(&ring.tx, a.id), 0);
+	rf__ring_tx_lend(&ring.tx, ring.waiting);
+	assert_int_equal(rf__ring_tx_reserve(&ring.tx, 16, b, 2), 2);
+	assert_int_equal(rf__ring_tx_open(&ring.tx), 3);
+	commit(&ring, &b[1], 16, 1);
+	assert_int_equal(cancel(&a), 0);
+	commit(&ring, &b[0], 16, 0);
+	publish();
+	assert_int_equal(ring.tx.at.published, ring.tx.at.reserved);
+}
+
 /* The gap is longer than a length can say, unless its header is chosen well. */
 static void a_cancelled_record_of_the_largest_length_is_passed(void **state)
 {
@@ -645,6 +675,7 @@ int main(void)
 		TEST(cancelling_the_newest_gives_its_room_back),
 		TEST(commit_and_cancel_refuse_what_is_not_open),
 		TEST(reserved_max_reservations_may_wait),
+		TEST(only_a_second_reservation_needs_memory),
 		TEST(a_cancelled_record_of_the_largest_length_is_passed),
 		TEST(a_span_is_reserved_as_far_as_there_is_room),
 		TEST(a_span_is_borrowed_as_far_as_there_are_records),

@@ -271,7 +271,7 @@ static void c13_descriptors_that_run_out_at_any_step_leak_nothing(void **state)
 		assert_no_leaks(&leaks);
 	assert_no_leaks(&leaks);
 	rf_test_limit_files(limit);
-	assert_true(n > 30 && n < 100);
+	assert_true(n > 20 && n < 100);
 }
 
 /* A scripted server. Nothing in it waits: all that it says is said before the client is called. */

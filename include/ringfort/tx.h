@@ -41,7 +41,7 @@ struct rf_tx;
  * in the order of their reservation. One system call now and then to see whether the receiver is
  * still there, when it made no progress for a tenth of a second.
  * 0; -EAGAIN (deadline 0) or -ETIMEDOUT: no room; -EMSGSIZE: never fits; -EPIPE; -EPROTO;
- * -EBADF; -EINVAL: also when RF_RESERVED_MAX are waiting. */
+ * -EBADF; -EINVAL: also when RF_RESERVED_MAX are waiting; -ENOMEM: for more than one, the first time. */
 RF_EXPORT int rf_tx_reserve(
 	struct rf_tx *tx, size_t len, uint64_t deadline_ns, struct rf_buffer *ret_buffer);
 
