@@ -2,6 +2,7 @@
 /* Channels as their users see them: the verbs, both halves, figures. */
 #include "channel-fixture.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -325,6 +326,37 @@ static void peer_is_who_connected(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, leaks_setup, leaks_teardown)
 
+/* From some length on another way to copy is taken. */
+static void large_records_are_copied_whole(void **state)
+{
+	static const size_t lens[] = {RF__LARGE_COPY - 1, RF__LARGE_COPY, RF__LARGE_COPY + 4099};
+	struct rf_options options = channel_options(RF_DOORBELL_AUTO, RF_WAIT_ADAPTIVE);
+	unsigned char *from = malloc(2 * RF__LARGE_COPY), *to = malloc(2 * RF__LARGE_COPY);
+	struct rf_message message;
+	struct ends ends;
+
+	(void)state;
+	options.ring_bytes = 4 * RF__LARGE_COPY;
+	ends_open(&ends, &options, &options);
+	for (unsigned i = 0; i < sizeof(lens) / sizeof(*lens); i++) {
+		struct iovec part = {from, lens[i]};
+
+		for (size_t k = 0; k < lens[i]; k++)
+			from[k] = (unsigned char)(k * 7 + k / 251 + i);
+		memset(to, 0, 2 * RF__LARGE_COPY);
+		assert_int_equal(rf_tx_send(rf_channel_tx(ends.client), &part, 1, 0), 0);
+		assert_int_equal(
+			rf_rx_copy(rf_channel_rx(ends.server), 0, to, 2 * RF__LARGE_COPY, &message),
+			1);
+		assert_int_equal(message.len, lens[i]);
+		assert_memory_equal(to, from, lens[i]);
+		assert_int_equal(to[lens[i]], 0);
+	}
+	ends_close(&ends);
+	free(from);
+	free(to);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -339,6 +371,7 @@ int main(void)
 		TEST(p4_copy_is_stable),
 		TEST(structs_are_filled_as_far_as_they_reach),
 		TEST(peer_is_who_connected),
+		TEST(large_records_are_copied_whole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
