@@ -210,7 +210,7 @@ static void note_figures(struct rf__member *member)
 	const struct rf_tx *tx = &member->channel->tx;
 
 	member->figures.held = rf__slots_held(&tx->consumer);
-	member->figures.lent = tx->consumer.n_lent;
+	member->figures.lent = rf__slots_lent(&tx->consumer);
 	member->figures.missed = tx->consumer.missed;
 	member->figures.kicks = __atomic_load_n(&tx->half.bell.stats.kicks, __ATOMIC_RELAXED);
 }
@@ -289,6 +289,9 @@ void rf__members_published(struct rf_publisher *p, uint64_t now_ns)
 {
 	struct rf__member *member;
 
+	if (!p->slots.attention)
+		return;
+	p->slots.attention = false;
 	for (member = p->members; member; member = member->next) {
 		rf__bell_kick_if_due(&member->channel->tx.half.bell);
 		if (member->figures.lag == RF_LAG_DISCONNECT)

@@ -131,6 +131,14 @@ static inline uint64_t rf__load_acquire(const uint64_t *word)
 	return RF__ACCESSED(RF__OP_LOAD, word, __atomic_load_n(word, __ATOMIC_ACQUIRE));
 }
 
+/* Orders what was stored before it, with whatever strength, before what is loaded behind it: for many
+ * words at once, of which each would be waited for if it were stored sequentially consistent. Not the
+ * fence of C11 by name, since that makes compilers warn where ThreadSanitizer is built in. */
+static inline void rf__full_barrier(void)
+{
+	__sync_synchronize();
+}
+
 /* Payload, which nobody interprets. */
 static inline void rf__copy_in(void *shared, const void *from, size_t len)
 {
