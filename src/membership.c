@@ -460,7 +460,7 @@ static int arm_latest(struct rf_publisher *p, uint64_t *until_ns)
 	for (member = p->members; member; member = member->next) {
 		struct rf__slot_consumer *consumer = &member->channel->tx.consumer;
 
-		if (!consumer->latest || consumer->missed == consumer->told)
+		if (!consumer->latest || !consumer->untold)
 			continue;
 		rf__slots_refresh(&p->slots, consumer);
 		rf__bell_kick_if_due(&member->channel->tx.half.bell);

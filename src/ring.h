@@ -139,22 +139,24 @@ void rf__ring_tx_publish_to(struct rf__ring_tx *tx, uint64_t limit);
 
 /* Slots: the same in two steps, for a producer with many rings: all tails are stored, then it passes one
  * barrier (rf__full_barrier(), unless all of them agreed on the asymmetric fence), then it looks at all
- * wants. Nothing else is done with a ring between its two steps. */
+ * wants. heed: is a kick due now? Nothing else is done with a ring between its two steps. */
 static inline void rf__ring_tx_show(struct rf__ring_tx *tx)
 {
 	if (tx->at.committed != tx->at.published)
 		rf__store_release(tx->at.tail, tx->at.committed);
 }
 
-static inline void rf__ring_tx_heed(struct rf__ring_tx *tx)
+static inline bool rf__ring_tx_heed(struct rf__ring_tx *tx)
 {
 	uint64_t before = tx->at.published, after = tx->at.committed;
 
 	if (after == before)
-		return;
+		return false;
 	tx->at.published = after;
-	if (rf__passes(before, after, rf__load_relaxed(tx->at.data_want)))
-		tx->at.kick_due = true;
+	if (!rf__passes(before, after, rf__load_relaxed(tx->at.data_want)))
+		return false;
+	tx->at.kick_due = true;
+	return true;
 }
 
 /* Records: cancels what is open. */

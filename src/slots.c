@@ -133,7 +133,8 @@ RF__HOT void give_back(struct rf__slots *slots, struct rf__slot_consumer *consum
 	struct rf__slot *slot = &slots->slots[id];
 
 	rf__flip_bit(consumer->lent, id);
-	consumer->with_fds -= slot->n_fds != 0;
+	if (slot->n_fds)
+		consumer->with_fds--;
 	if (!--slot->holders)
 		retire(slots, id);
 }
@@ -218,8 +219,6 @@ int rf__slots_collect(struct rf__slots *slots, struct rf__slot_consumer *consume
 /* Has it room for n more, now that it matters? */
 RF__HOT bool makes_room(struct rf__slots *slots, struct rf__slot_consumer *consumer, uint32_t n)
 {
-	if (consumer->ring->breach)
-		return false;
 	if (rf__slots_has_room(consumer, n))
 		return true;
 	return rf__slots_collect(slots, consumer) > 0 && rf__slots_has_room(consumer, n);
@@ -465,19 +464,17 @@ RF__HOT bool has_all_for(struct rf__slots *slots, struct rf__slot_consumer *cons
 /* What was missed since the last one that was lent, as far as 32 bits can say. */
 static uint64_t tell_missed(struct rf__slot_consumer *consumer)
 {
-	uint64_t missed = consumer->missed - consumer->told;
+	uint64_t told = consumer->untold < UINT32_MAX ? consumer->untold : UINT32_MAX;
 
-	if (missed > UINT32_MAX)
-		missed = UINT32_MAX;
-	consumer->told += missed;
-	return missed << 32;
+	consumer->untold -= told;
+	return told << 32;
 }
 
 RF__HOT void put_descriptor(struct rf__slot_consumer *consumer, const struct rf__slot *slot)
 {
 	struct rf__descriptor *to = rf__ring_tx_put(consumer->ring);
 	uint64_t generation = (uint64_t)(uint8_t)consumer->generation << RF__GENERATION_SHIFT;
-	uint64_t missed = consumer->missed == consumer->told ? 0 : tell_missed(consumer);
+	uint64_t missed = consumer->untold ? tell_missed(consumer) : 0;
 
 	rf__store_relaxed(&to->place, slot->place | generation);
 	rf__store_relaxed(&to->tags, slot->tag | missed);
@@ -491,53 +488,36 @@ RF__HOT void lend(
 	put_descriptor(consumer, slot);
 	rf__flip_bit(consumer->lent, id);
 	consumer->last = number;
-	consumer->with_fds += slot->n_fds != 0;
+	if (slot->n_fds)
+		consumer->with_fds++;
 	slot->holders++;
 }
 
-/* Who sees the tail is to see what was dropped before it. */
-RF__HOT void tell_dropped(
-	struct rf__slots *slots, struct rf__slot_consumer *consumer, uint64_t dropped)
+/* Before the next tail is stored: who sees that is to see what was dropped before it. */
+static void count_missed(struct rf__slots *slots, struct rf__slot_consumer *consumer, int more)
 {
-	if (dropped == consumer->missed)
-		return;
+	consumer->untold += (uint64_t)more;
+	consumer->missed += (uint64_t)more;
 	rf__store_relaxed(&consumer->ring->own->dropped, consumer->missed);
 	slots->attention = true;
 }
 
+/* All that is committed, and the tail. */
 static void publish_to(struct rf__slots *slots, struct rf__slot_consumer *consumer)
 {
-	uint64_t number = slots->newest, dropped = consumer->missed;
-	bool room = true;
+	uint64_t number = slots->newest;
 	uint32_t i;
 
 	for (i = slots->ready.first; i != slots->ready.end; i++) {
 		uint32_t id = slots->ready.ids[i & slots->ready.mask];
 
 		number++;
-		room = room && makes_room(slots, consumer, 1);
-		if (room && has_all_for(slots, consumer, id))
+		if (makes_room(slots, consumer, 1) && has_all_for(slots, consumer, id))
 			lend(slots, consumer, id, number);
 		else
-			consumer->missed++;
+			count_missed(slots, consumer, 1);
 	}
-	tell_dropped(slots, consumer, dropped);
 	rf__ring_tx_show(consumer->ring);
-}
-
-/* Between the tails and the wants, of all: pairs with the barrier between a want and the look that follows. */
-static void heed_all(struct rf__slots *slots)
-{
-	struct rf__slot_consumer *consumer;
-
-	if (slots->symmetric)
-		rf__full_barrier();
-	else
-		rf__compiler_barrier();
-	for (consumer = slots->consumers; consumer; consumer = consumer->next) {
-		rf__ring_tx_heed(consumer->ring);
-		slots->attention |= consumer->ring->at.kick_due;
-	}
 }
 
 static void note_published(struct rf__slots *slots, uint32_t id)
@@ -563,7 +543,13 @@ unsigned rf__slots_publish(struct rf__slots *slots)
 		return 0;
 	for (consumer = slots->consumers; consumer; consumer = consumer->next)
 		publish_to(slots, consumer);
-	heed_all(slots);
+	/* pairs with the barrier between a want and the look behind it, of each */
+	if (slots->symmetric)
+		rf__full_barrier();
+	else
+		rf__compiler_barrier();
+	for (consumer = slots->consumers; consumer; consumer = consumer->next)
+		slots->attention |= rf__ring_tx_heed(consumer->ring);
 	while (queued(&slots->ready))
 		note_published(slots, pop(&slots->ready));
 	return n;
@@ -621,16 +607,14 @@ void rf__slots_catch_up(struct rf__slots *slots, struct rf__slot_consumer *consu
 
 bool rf__slots_refresh(struct rf__slots *slots, struct rf__slot_consumer *consumer)
 {
-	uint64_t dropped = consumer->missed;
 	uint32_t id = find_past(slots, slots->newest);
 
 	if (id == NO_SLOT || consumer->last == slots->newest || consumer->ring->ended)
 		return false;
 	if (!makes_room(slots, consumer, 1) || !has_all_for(slots, consumer, id))
 		return false;
-	consumer->missed--;
+	count_missed(slots, consumer, -1);
 	lend_past(slots, consumer, id, slots->newest);
-	tell_dropped(slots, consumer, dropped);
 	rf__ring_tx_publish(consumer->ring);
 	return true;
 }

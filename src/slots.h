@@ -45,22 +45,22 @@ struct rf__slot_queue {
 	uint32_t mask;
 };
 
-/* A consumer, as the producer sees it. */
+/* A consumer, as the producer sees it. What each message needs comes first. */
 struct rf__slot_consumer {
 	struct rf__slot_consumer *next;
 	struct rf__ring_tx *ring;
-	const uint64_t *returns; /* the consumer's area: a return entry for each descriptor */
 	uint64_t *lent;          /* a bit for each id: does it hold it? */
 	uint64_t collected;      /* the position up to which return entries were taken */
-	uint64_t missed;         /* messages it had no room for, ever */
-	uint64_t told;           /* of them, those that were told with a message */
+	uint64_t untold;         /* messages that it missed and was not told of */
 	uint64_t last;           /* number of the last message it was lent */
 	uint32_t hold;           /* how many slots it may hold */
-	uint32_t with_fds;       /* messages with descriptors that it holds */
 	uint32_t memory;         /* the newest generation of the memory that it has */
 	uint16_t generation;     /* the same as it counts: how many it was sent since it joined */
 	bool blocks;             /* RF_LAG_BLOCK: nothing is reserved that it has no room for */
 	bool latest;             /* RF_LAG_LATEST */
+	uint32_t with_fds;       /* messages with descriptors that it holds */
+	uint64_t missed;         /* messages it had no room for, ever */
+	const uint64_t *returns; /* the consumer's area: a return entry for each descriptor */
 	void *context;           /* the owner's */
 };
 

@@ -529,8 +529,7 @@ static void settle_accounts(struct member *member)
 		slot_release(member->c, &m);
 	}
 	assert_int_equal(slot_borrow_result(&pool, member->c), 0);
-	assert_int_equal(
-		member->next + (part->missed - part->told) + member->c->slots.missed, published);
+	assert_int_equal(member->next + part->untold + member->c->slots.missed, published);
 	give_all(&pool, member->c);
 	member_leaves(member);
 }
