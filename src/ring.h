@@ -16,6 +16,10 @@
  *	producer: store tail, load data_want        consumer: store data_want, load tail
  *	consumer: store head, load space_want       producer: store space_want, load head
  *
+ * A producer with many rings passes one full barrier between all its stores of tails and all its loads
+ * of wants, and the tails are only released: that orders the same accesses, and each such store need not
+ * be waited for.
+ *
  * Or, where both ends agreed on the asymmetric fence, the accesses of whoever publishes stand in that
  * order in its program, and no more; and whoever is going to sleep makes all others pass a barrier
  * between its store and its look. That is the caller's, too (fence.h): so a half arms in two steps,
