@@ -117,6 +117,12 @@ inline store_relaxed(t, word, value)
 	lane[WORDS(t)] ! word, value
 }
 
+/* Released: after what was stored beside it. */
+inline store_release(t, word, value)
+{
+	lane[BESIDE(t)] ! word, value
+}
+
 /* Sequentially consistent: it and all earlier stores are in memory before the thread goes on. */
 inline store_ordered(t, word, value)
 {
@@ -128,7 +134,7 @@ inline store_ordered(t, word, value)
 #ifdef TAIL_RELAXED
 #define store_tail store_relaxed
 #else
-#define store_tail store_ordered
+#define store_tail store_release
 #endif
 #ifdef HEAD_RELAXED
 #define store_head store_relaxed
@@ -289,8 +295,10 @@ inline publish()
 	od;
 	store_tail_of(0);
 #ifdef TWO
-	store_tail_of(1)
+	store_tail_of(1);
 #endif
+	/* one barrier for all; what it is for is in fanout.pml */
+	empty(lane[WORDS(PRODUCER)]) && empty(lane[BESIDE(PRODUCER)])
 }
 
 inline arm(c)

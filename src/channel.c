@@ -182,7 +182,6 @@ static int arm_half(struct rf__half *half, size_t len, uint64_t *until_ns)
 	if (rf__bell_arm(&half->bell, len, &until))
 		return 1;
 	half->bell.timer_ns = until;
-	half->bell.asked_bytes = len;
 	if (until < *until_ns)
 		*until_ns = until;
 	return 0;

@@ -265,12 +265,16 @@ static int flush(struct rf__bell *bell)
 	return r;
 }
 
-static void ask(struct rf__bell *bell, size_t len)
+int rf__bell_ask(struct rf__bell *bell, size_t len)
 {
+	int r = flush(bell);
+
+	bell->asked_bytes = len;
 	if (bell->tx)
 		rf__ring_tx_ask(bell->tx, len);
 	else
 		rf__ring_rx_ask(bell->rx);
+	return r;
 }
 
 int rf__bell_look(struct rf__bell *bell, size_t len)
@@ -302,23 +306,27 @@ static uint64_t fenced_until(struct rf__bell *bell, bool passed)
 	return rf__later(now, between(FENCED_LEAST_NS, now - bell->still_ns, FENCED_MOST_NS));
 }
 
-/* Between ask() and rf__bell_look() every other thread passes a barrier: pairs with move_to() of the
- * ring. */
-int rf__bell_arm(struct rf__bell *bell, size_t len, uint64_t *ret_until_ns)
+int rf__bell_look_again(struct rf__bell *bell, bool passed, uint64_t *ret_until_ns)
 {
-	int r, flushed = flush(bell);
-	bool asymmetric = bell->link->asymmetric, passed;
-	const char *breach;
+	int r = rf__bell_look(bell, bell->asked_bytes);
+	const char *breach = bell->tx ? bell->tx->breach : bell->rx->breach;
 
-	ask(bell, len);
-	passed = asymmetric && rf__fence_pass();
-	r = rf__bell_look(bell, len);
-	breach = bell->tx ? bell->tx->breach : bell->rx->breach;
 	if (breach)
 		rf__link_break(bell->link, breach);
 	rf__bell_kick_if_due(bell);
-	*ret_until_ns = asymmetric && !r ? fenced_until(bell, passed) : RF_FOREVER;
-	if (rf__bell_owes(bell) || flushed == -EAGAIN)
+	*ret_until_ns = bell->link->asymmetric && !r ? fenced_until(bell, passed) : RF_FOREVER;
+	if (rf__bell_owes(bell))
+		*ret_until_ns = lesser(*ret_until_ns, rf__later(rf__now(), OWED_NS));
+	return r;
+}
+
+int rf__bell_arm(struct rf__bell *bell, size_t len, uint64_t *ret_until_ns)
+{
+	int flushed = rf__bell_ask(bell, len), r;
+	bool passed = bell->link->asymmetric && rf__fence_pass();
+
+	r = rf__bell_look_again(bell, passed, ret_until_ns);
+	if (flushed == -EAGAIN)
 		*ret_until_ns = lesser(*ret_until_ns, rf__later(rf__now(), OWED_NS));
 	return r;
 }

@@ -140,7 +140,13 @@ void rf__bell_learn(struct rf__bell *bell, const struct rf__wait *wait, bool sev
  * latest. Also kicks what arming gave back. */
 int rf__bell_arm(struct rf__bell *bell, size_t len, uint64_t *ret_until_ns);
 
-/* The second half of arming: is there something? */
+/* The same in two steps, for whoever arms many halves: asks all of them; has every other thread pass a
+ * barrier, once, where any fence is asymmetric (rf__fence_pass(): passed); looks at all of them again. It
+ * pairs with rf__move() and rf__ring_tx_heed(). ask: 0; -EAGAIN: not all that was committed could go out. */
+int rf__bell_ask(struct rf__bell *bell, size_t len);
+int rf__bell_look_again(struct rf__bell *bell, bool passed, uint64_t *ret_until_ns);
+
+/* Is there something? */
 int rf__bell_look(struct rf__bell *bell, size_t len);
 
 /* Makes the kicks that are owed, of either half: the other may be asleep, waiting for what the kick

@@ -425,10 +425,16 @@ int rf__fds_next(struct rf__link *link, char what, int *ret_fds)
 	return n ? (int)n : cannot_find(link, r);
 }
 
+/* Asked for each message that is given back: mostly there are none. */
+static struct rf__fd_set *find_taken(struct rf__fds_rx *rx, uint64_t id)
+{
+	return rx && rx->n_taken ? find_set(rx->taken, id) : NULL;
+}
+
 int rf__fds_keep(struct rf__link *link, uint64_t id)
 {
 	struct rf__fds_rx *rx = link->fds;
-	struct rf__fd_set *set = rx ? find_set(rx->taken, id) : NULL;
+	struct rf__fd_set *set = find_taken(rx, id);
 	int fds[RF_FDS_MAX], n;
 
 	if (set)
@@ -443,25 +449,31 @@ int rf__fds_keep(struct rf__link *link, uint64_t id)
 	}
 	*set = (struct rf__fd_set){.id = id, .n = (unsigned)n};
 	memcpy(set->fds, fds, (unsigned)n * sizeof(fds[0]));
+	rx->n_taken++;
 	return n;
 }
 
 int rf__fds_take(struct rf__link *link, uint64_t id, int *ret_fds, unsigned max)
 {
-	struct rf__fd_set *set = link->fds ? find_set(link->fds->taken, id) : NULL;
+	struct rf__fd_set *set = find_taken(link->fds, id);
 	unsigned n = set ? set->n : 0;
 
 	if (n > max)
 		return -EMSGSIZE;
-	if (n)
-		memcpy(ret_fds, set->fds, n * sizeof(*ret_fds));
-	if (n)
-		set->n = 0;
+	if (!n)
+		return 0;
+	memcpy(ret_fds, set->fds, n * sizeof(*ret_fds));
+	set->n = 0;
+	link->fds->n_taken--;
 	return (int)n;
 }
 
 void rf__fds_drop(struct rf__link *link, uint64_t id)
 {
-	if (link->fds)
-		rf__fd_set_close(find_set(link->fds->taken, id));
+	struct rf__fd_set *set = find_taken(link->fds, id);
+
+	if (!set)
+		return;
+	rf__fd_set_close(set);
+	link->fds->n_taken--;
 }

@@ -58,6 +58,7 @@ struct rf__fds_rx {
 	uint32_t number; /* of messages taken in */
 	unsigned n_arrived;
 	struct rf__fd_set arrived[RF__FDS_MESSAGES + RF__FDS_MEMORIES]; /* oldest first */
+	unsigned n_taken;
 	struct rf__fd_set taken[RF__FDS_MESSAGES]; /* of messages that are borrowed */
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Who subscribes to a publisher, from being let in to being cut off: see membership.h. */
 #include "membership.h"
+#include "fence.h"
 #include "util/clock.h"
 #include "util/fd.h"
 
@@ -210,7 +211,7 @@ static void note_figures(struct rf__member *member)
 	const struct rf_tx *tx = &member->channel->tx;
 
 	member->figures.held = rf__slots_held(&tx->consumer);
-	member->figures.lent = tx->consumer.n_lent;
+	member->figures.lent = rf__slots_lent(&tx->consumer);
 	member->figures.missed = tx->consumer.missed;
 	member->figures.kicks = __atomic_load_n(&tx->half.bell.stats.kicks, __ATOMIC_RELAXED);
 }
@@ -289,6 +290,9 @@ void rf__members_published(struct rf_publisher *p, uint64_t now_ns)
 {
 	struct rf__member *member;
 
+	if (!p->slots.attention)
+		return;
+	p->slots.attention = false;
 	for (member = p->members; member; member = member->next) {
 		rf__bell_kick_if_due(&member->channel->tx.half.bell);
 		if (member->figures.lag == RF_LAG_DISCONNECT)
@@ -393,15 +397,44 @@ static uint64_t runs_out(const struct rf__member *member, uint64_t now_ns)
 	return until;
 }
 
-static int arm_member(struct rf__member *member, uint64_t bytes, uint64_t *until_ns)
+/* The first half of arming; before look_again() nothing is collected from it. */
+static void ask(struct rf__member *member, uint64_t bytes)
 {
-	struct rf_channel *channel = member->channel;
+	struct rf__bell *bell = &member->channel->tx.half.bell;
+
+	__atomic_store_n(&bell->asleep, 1, __ATOMIC_SEQ_CST);
+	rf__bell_ask(bell, (size_t)bytes);
+}
+
+static bool is_asked(const struct rf__member *member)
+{
+	return __atomic_load_n(&member->channel->tx.half.bell.asleep, __ATOMIC_RELAXED);
+}
+
+/* One barrier for all that were asked, if it takes one. */
+static bool pass_fence(const struct rf_publisher *p)
+{
+	const struct rf__member *member;
+
+	for (member = p->members; member; member = member->next)
+		if (is_asked(member) && member->channel->link.asymmetric)
+			return rf__fence_pass();
+	return false;
+}
+
+static int look_again(struct rf_publisher *p, uint64_t *until_ns)
+{
+	bool passed = pass_fence(p);
+	struct rf__member *member;
 	uint64_t until;
 
-	__atomic_store_n(&channel->tx.half.bell.asleep, 1, __ATOMIC_SEQ_CST);
-	if (rf__bell_arm(&channel->tx.half.bell, (size_t)bytes, &until))
-		return 1;
-	*until_ns = earlier(*until_ns, until);
+	for (member = p->members; member; member = member->next) {
+		if (!is_asked(member))
+			continue;
+		if (rf__bell_look_again(&member->channel->tx.half.bell, passed, &until))
+			return 1;
+		*until_ns = earlier(*until_ns, until);
+	}
 	return 0;
 }
 
@@ -420,10 +453,12 @@ static int arm_blocker(struct rf_publisher *p, struct rf__slot_consumer *blocker
 	if (n > blocker->hold)
 		return 1;
 	rf__members_blocked(p, blocker, now_ns);
-	if (!rf__slots_has_room(blocker, n))
-		return arm_member(rf__member_of(blocker), rf__tx_slots_need(&p->tx), until_ns);
-	*until_ns = earlier(*until_ns, rf__later(now_ns, OWED_NS));
-	return 0;
+	if (rf__slots_has_room(blocker, n)) {
+		*until_ns = earlier(*until_ns, rf__later(now_ns, OWED_NS));
+		return 0;
+	}
+	ask(rf__member_of(blocker), rf__tx_slots_need(&p->tx));
+	return look_again(p, until_ns);
 }
 
 /* For a reservation: of whoever is in the way, room; else, where no slot is idle, anything from
@@ -444,28 +479,29 @@ static int arm_for_space(struct rf_publisher *p, uint64_t now_ns, uint64_t *unti
 	if (rf__slots_has_idle(&p->slots))
 		return 1;
 	for (member = p->members; member; member = member->next)
-		if (arm_member(member, one_more(&member->channel->tx), until_ns))
-			return 1;
-	return 0;
+		ask(member, one_more(&member->channel->tx));
+	return look_again(p, until_ns);
 }
 
 /* Those that want the newest, and have not got it. Room may have been found meanwhile. */
 static int arm_latest(struct rf_publisher *p, uint64_t *until_ns)
 {
 	struct rf__member *member;
+	bool asked = false;
 
 	for (member = p->members; member; member = member->next) {
 		struct rf__slot_consumer *consumer = &member->channel->tx.consumer;
 
-		if (!consumer->latest || consumer->missed == consumer->told)
+		if (!consumer->latest || !consumer->untold)
 			continue;
 		rf__slots_refresh(&p->slots, consumer);
 		rf__bell_kick_if_due(&member->channel->tx.half.bell);
-		if (!rf__slots_has_room(consumer, 1) &&
-			arm_member(member, one_more(&member->channel->tx), until_ns))
-			return 1;
+		if (rf__slots_has_room(consumer, 1))
+			continue;
+		ask(member, one_more(&member->channel->tx));
+		asked = true;
 	}
-	return 0;
+	return asked ? look_again(p, until_ns) : 0;
 }
 
 int rf__members_arm(struct rf_publisher *p, unsigned events, uint64_t *until_ns)

@@ -147,6 +147,14 @@ static inline void rf__copy(void *to, const void *from, size_t len)
 		memcpy(to, from, len);
 }
 
+/* Orders what was stored before it, with whatever strength, before what is loaded behind it: for many
+ * words at once, of which each would be waited for if it were stored sequentially consistent. Not the
+ * fence of C11 by name, since that makes compilers warn where ThreadSanitizer is built in. */
+static inline void rf__full_barrier(void)
+{
+	__sync_synchronize();
+}
+
 /* Payload, which nobody interprets. */
 static inline void rf__copy_in(void *shared, const void *from, size_t len)
 {

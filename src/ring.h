@@ -16,6 +16,10 @@
  *	producer: store tail, load data_want        consumer: store data_want, load tail
  *	consumer: store head, load space_want       producer: store space_want, load head
  *
+ * A producer with many rings passes one full barrier between all its stores of tails and all its loads
+ * of wants, and the tails are only released: that orders the same accesses, and each such store need not
+ * be waited for.
+ *
  * Or, where both ends agreed on the asymmetric fence, the accesses of whoever publishes stand in that
  * order in its program, and no more; and whoever is going to sleep makes all others pass a barrier
  * between its store and its look. That is the caller's, too (fence.h): so a half arms in two steps,
@@ -146,6 +150,28 @@ bool rf__ring_tx_is_open(struct rf__ring_tx *tx, uint64_t id);
 /* Makes what is committed visible; or only what lies before limit, where a committed record begins. */
 void rf__ring_tx_publish(struct rf__ring_tx *tx);
 void rf__ring_tx_publish_to(struct rf__ring_tx *tx, uint64_t limit);
+
+/* Slots: the same in two steps, for a producer with many rings: all tails are stored, then it passes one
+ * barrier (rf__full_barrier(), unless all of them agreed on the asymmetric fence), then it looks at all
+ * wants. heed: is a kick due now? Nothing else is done with a ring between its two steps. */
+static inline void rf__ring_tx_show(struct rf__ring_tx *tx)
+{
+	if (tx->at.committed != tx->at.published)
+		rf__store_release(tx->at.tail, tx->at.committed);
+}
+
+static inline bool rf__ring_tx_heed(struct rf__ring_tx *tx)
+{
+	uint64_t before = tx->at.published, after = tx->at.committed;
+
+	if (after == before)
+		return false;
+	tx->at.published = after;
+	if (!rf__passes(before, after, rf__load_relaxed(tx->at.data_want)))
+		return false;
+	tx->at.kick_due = true;
+	return true;
+}
 
 /* Records: cancels what is open. */
 void rf__ring_tx_cancel_all(struct rf__ring_tx *tx);

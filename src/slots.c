@@ -133,7 +133,8 @@ RF__HOT void give_back(struct rf__slots *slots, struct rf__slot_consumer *consum
 	struct rf__slot *slot = &slots->slots[id];
 
 	rf__flip_bit(consumer->lent, id);
-	consumer->with_fds -= slot->n_fds != 0;
+	if (slot->n_fds)
+		consumer->with_fds--;
 	if (!--slot->holders)
 		retire(slots, id);
 }
@@ -145,6 +146,8 @@ void rf__slots_join(struct rf__slots *slots, struct rf__slot_consumer *consumer)
 	while (*end)
 		end = &(*end)->next;
 	*end = consumer;
+	slots->blocking += consumer->blocks;
+	slots->symmetric += !consumer->ring->at.asymmetric;
 	consumer->next = NULL;
 	consumer->memory = slots->generation;
 	consumer->generation = 0;
@@ -158,8 +161,11 @@ void rf__slots_leave(struct rf__slots *slots, struct rf__slot_consumer *consumer
 
 	while (*at && *at != consumer)
 		at = &(*at)->next;
-	if (*at)
+	if (*at) {
 		*at = consumer->next;
+		slots->blocking -= consumer->blocks;
+		slots->symmetric -= !consumer->ring->at.asymmetric;
+	}
 	for (word = 0; word < n_words; word++)
 		while (consumer->lent[word])
 			give_back(slots, consumer,
@@ -213,8 +219,6 @@ int rf__slots_collect(struct rf__slots *slots, struct rf__slot_consumer *consume
 /* Has it room for n more, now that it matters? */
 RF__HOT bool makes_room(struct rf__slots *slots, struct rf__slot_consumer *consumer, uint32_t n)
 {
-	if (consumer->ring->breach)
-		return false;
 	if (rf__slots_has_room(consumer, n))
 		return true;
 	return rf__slots_collect(slots, consumer) > 0 && rf__slots_has_room(consumer, n);
@@ -274,6 +278,8 @@ uint32_t rf__slots_room(struct rf__slots *slots, uint32_t max)
 
 	if (max > slots->count)
 		max = slots->count;
+	if (!slots->blocking)
+		return max;
 	for (consumer = slots->consumers; consumer; consumer = consumer->next)
 		if (consumer->blocks)
 			max = room_of(slots, consumer, pending, max);
@@ -341,7 +347,7 @@ RF__HOT void open_slot(
 	slot->n_fds = 0;
 	slot->state = RF__SLOT_OPEN;
 	slot->uses++;
-	slot->len = (uint32_t)len;
+	slot->place = len << RF__LEN_SHIFT;
 	slots->open++;
 	*ret_buffer = (struct rf_buffer){
 		.data = place_of(slots, id),
@@ -380,8 +386,8 @@ struct rf__slot *rf__slots_find(struct rf__slots *slots, uint64_t id)
 	return slot->state == RF__SLOT_OPEN && slot->uses == id >> 32 ? slot : NULL;
 }
 
-/* What most messages do without. */
-static void put_extra(
+/* What most messages do without. The flag that says so. */
+static uint64_t put_extra(
 	struct rf__slots *slots, uint32_t id, const struct rf_buffer *buffer, uint64_t offset)
 {
 	unsigned char *end =
@@ -392,25 +398,27 @@ static void put_extra(
 	rf__store_relaxed(&extra->time_ns, buffer->time_ns);
 	rf__store_relaxed(&extra->user[0], buffer->user[0]);
 	rf__store_relaxed(&extra->user[1], buffer->user[1]);
-	slots->slots[id].flags |= (uint32_t)RF__SLOT_HAS_EXTRA;
+	return RF__SLOT_HAS_EXTRA;
 }
 
 int rf__slots_commit(struct rf__slots *slots, const struct rf_buffer *buffer)
 {
 	struct rf__slot *slot = rf__slots_find(slots, buffer->id);
 	uint32_t id = (uint32_t)buffer->id;
-	uint64_t offset;
+	uint64_t offset, reserved;
 
 	if (!slot)
 		return -EINVAL;
 	offset = (uintptr_t)buffer->data - (uintptr_t)place_of(slots, id);
-	if (offset > slot->len || buffer->len > slot->len - offset)
+	reserved = slot->place >> RF__LEN_SHIFT;
+	if (offset > reserved || buffer->len > reserved - offset)
 		return -EINVAL;
-	slot->len = (uint32_t)buffer->len;
+	slot->place = number_of(slots, id) | (uint64_t)buffer->len << RF__LEN_SHIFT;
 	slot->tag = buffer->tag;
-	slot->flags = slot->n_fds ? (uint32_t)RF__SLOT_FDS_FOLLOW : 0;
+	if (slot->n_fds)
+		slot->place |= RF__SLOT_FDS_FOLLOW;
 	if (offset | buffer->time_ns | buffer->user[0] | buffer->user[1])
-		put_extra(slots, id, buffer, offset);
+		slot->place |= put_extra(slots, id, buffer, offset);
 	slot->state = RF__SLOT_COMMITTED;
 	slots->open--;
 	push(&slots->ready, id);
@@ -456,33 +464,20 @@ RF__HOT bool has_all_for(struct rf__slots *slots, struct rf__slot_consumer *cons
 /* What was missed since the last one that was lent, as far as 32 bits can say. */
 static uint64_t tell_missed(struct rf__slot_consumer *consumer)
 {
-	uint64_t missed = consumer->missed - consumer->told;
+	uint64_t told = consumer->untold < UINT32_MAX ? consumer->untold : UINT32_MAX;
 
-	if (missed > UINT32_MAX)
-		missed = UINT32_MAX;
-	consumer->told += missed;
-	return missed << 32;
+	consumer->untold -= told;
+	return told << 32;
 }
 
-RF__HOT void put_descriptor(
-	struct rf__slot_consumer *consumer, const struct rf__slot *slot, uint32_t number)
+RF__HOT void put_descriptor(struct rf__slot_consumer *consumer, const struct rf__slot *slot)
 {
 	struct rf__descriptor *to = rf__ring_tx_put(consumer->ring);
 	uint64_t generation = (uint64_t)(uint8_t)consumer->generation << RF__GENERATION_SHIFT;
-	uint64_t missed = consumer->missed == consumer->told ? 0 : tell_missed(consumer);
+	uint64_t missed = consumer->untold ? tell_missed(consumer) : 0;
 
-	rf__store_relaxed(&to->place,
-		number | generation | slot->flags | (uint64_t)slot->len << RF__LEN_SHIFT);
+	rf__store_relaxed(&to->place, slot->place | generation);
 	rf__store_relaxed(&to->tags, slot->tag | missed);
-}
-
-/* It was back already. */
-static void lend_again(struct rf__slots *slots, uint32_t id)
-{
-	if (!is_old(slots, id))
-		return;
-	slots->slots[id].queued = false;
-	slots->old++;
 }
 
 RF__HOT void lend(
@@ -490,42 +485,39 @@ RF__HOT void lend(
 {
 	struct rf__slot *slot = &slots->slots[id];
 
-	put_descriptor(consumer, slot, number_of(slots, id));
+	put_descriptor(consumer, slot);
 	rf__flip_bit(consumer->lent, id);
 	consumer->last = number;
-	consumer->n_lent++;
-	slot->holders++;
 	if (slot->n_fds)
 		consumer->with_fds++;
-	if (slot->queued)
-		lend_again(slots, id);
+	slot->holders++;
 }
 
-/* Who sees the tail is to see what was dropped before it. */
-static void show(struct rf__slot_consumer *consumer, uint64_t dropped)
+/* Before the next tail is stored: who sees that is to see what was dropped before it. */
+static void count_missed(struct rf__slots *slots, struct rf__slot_consumer *consumer, int more)
 {
-	if (dropped != consumer->missed)
-		rf__store_relaxed(&consumer->ring->own->dropped, consumer->missed);
-	rf__ring_tx_publish(consumer->ring);
+	consumer->untold += (uint64_t)more;
+	consumer->missed += (uint64_t)more;
+	rf__store_relaxed(&consumer->ring->own->dropped, consumer->missed);
+	slots->attention = true;
 }
 
+/* All that is committed, and the tail. */
 static void publish_to(struct rf__slots *slots, struct rf__slot_consumer *consumer)
 {
-	uint64_t number = slots->newest, dropped = consumer->missed;
-	bool room = true;
+	uint64_t number = slots->newest;
 	uint32_t i;
 
 	for (i = slots->ready.first; i != slots->ready.end; i++) {
 		uint32_t id = slots->ready.ids[i & slots->ready.mask];
 
 		number++;
-		room = room && makes_room(slots, consumer, 1);
-		if (room && has_all_for(slots, consumer, id))
+		if (makes_room(slots, consumer, 1) && has_all_for(slots, consumer, id))
 			lend(slots, consumer, id, number);
 		else
-			consumer->missed++;
+			count_missed(slots, consumer, 1);
 	}
-	show(consumer, dropped);
+	rf__ring_tx_show(consumer->ring);
 }
 
 static void note_published(struct rf__slots *slots, uint32_t id)
@@ -551,6 +543,13 @@ unsigned rf__slots_publish(struct rf__slots *slots)
 		return 0;
 	for (consumer = slots->consumers; consumer; consumer = consumer->next)
 		publish_to(slots, consumer);
+	/* pairs with the barrier between a want and the look behind it, of each */
+	if (slots->symmetric)
+		rf__full_barrier();
+	else
+		rf__compiler_barrier();
+	for (consumer = slots->consumers; consumer; consumer = consumer->next)
+		slots->attention |= rf__ring_tx_heed(consumer->ring);
 	while (queued(&slots->ready))
 		note_published(slots, pop(&slots->ready));
 	return n;
@@ -578,6 +577,19 @@ static uint32_t count_past(const struct rf__slots *slots, uint32_t max)
 	return n;
 }
 
+/* One of the memory before may be back already. */
+static void lend_past(
+	struct rf__slots *slots, struct rf__slot_consumer *consumer, uint32_t id, uint64_t number)
+{
+	struct rf__slot *slot = &slots->slots[id];
+
+	lend(slots, consumer, id, number);
+	if (!slot->queued || !is_old(slots, id))
+		return;
+	slot->queued = false;
+	slots->old++;
+}
+
 void rf__slots_catch_up(struct rf__slots *slots, struct rf__slot_consumer *consumer, bool oldest)
 {
 	uint32_t kept = consumer->blocks ? rf__slots_pending(slots) : 0;
@@ -588,23 +600,22 @@ void rf__slots_catch_up(struct rf__slots *slots, struct rf__slot_consumer *consu
 	for (; n; n--) {
 		uint64_t number = slots->newest - (n - 1);
 
-		lend(slots, consumer, find_past(slots, number), number);
+		lend_past(slots, consumer, find_past(slots, number), number);
 	}
 	rf__ring_tx_publish(consumer->ring);
 }
 
 bool rf__slots_refresh(struct rf__slots *slots, struct rf__slot_consumer *consumer)
 {
-	uint64_t dropped = consumer->missed;
 	uint32_t id = find_past(slots, slots->newest);
 
 	if (id == NO_SLOT || consumer->last == slots->newest || consumer->ring->ended)
 		return false;
 	if (!makes_room(slots, consumer, 1) || !has_all_for(slots, consumer, id))
 		return false;
-	consumer->missed--;
-	lend(slots, consumer, id, slots->newest);
-	show(consumer, dropped);
+	count_missed(slots, consumer, -1);
+	lend_past(slots, consumer, id, slots->newest);
+	rf__ring_tx_publish(consumer->ring);
 	return true;
 }
 
@@ -617,7 +628,7 @@ void rf__slots_end(struct rf__slots *slots)
 	for (id = 0; slots->open && id < 2 * slots->count; id++)
 		if (slots->slots[id].state == RF__SLOT_OPEN)
 			cancel(slots, id);
-	slots->ended = true;
+	slots->ended = slots->attention = true;
 	for (consumer = slots->consumers; consumer; consumer = consumer->next) {
 		if (consumer->latest)
 			rf__slots_refresh(slots, consumer);

@@ -27,9 +27,9 @@ enum rf__slot_state { RF__SLOT_IDLE, RF__SLOT_OPEN, RF__SLOT_COMMITTED, RF__SLOT
 /* What the producer knows of a slot, and of the message in it. */
 struct rf__slot {
 	uint64_t number;  /* of the message, counting up from 1; 0: none that was published */
+	uint64_t place;   /* as in its descriptor, without a generation; while it is open, only the
+			   * length that was reserved */
 	uint32_t tag;     /* as in rf_buffer */
-	uint32_t len;     /* payload bytes; while it is open, what was reserved */
-	uint32_t flags;   /* as in its descriptor */
 	uint32_t n_fds;   /* descriptors that belong to it: set between reserve and commit */
 	uint32_t holders; /* consumers that it is lent to */
 	uint16_t uses;    /* how often it was reserved: part of a reservation's id */
@@ -45,23 +45,22 @@ struct rf__slot_queue {
 	uint32_t mask;
 };
 
-/* A consumer, as the producer sees it. */
+/* A consumer, as the producer sees it. What each message needs comes first. */
 struct rf__slot_consumer {
 	struct rf__slot_consumer *next;
 	struct rf__ring_tx *ring;
-	const uint64_t *returns; /* the consumer's area: a return entry for each descriptor */
 	uint64_t *lent;          /* a bit for each id: does it hold it? */
 	uint64_t collected;      /* the position up to which return entries were taken */
-	uint64_t n_lent;         /* messages, ever */
-	uint64_t missed;         /* messages it had no room for, ever */
-	uint64_t told;           /* of them, those that were told with a message */
+	uint64_t untold;         /* messages that it missed and was not told of */
 	uint64_t last;           /* number of the last message it was lent */
 	uint32_t hold;           /* how many slots it may hold */
-	uint32_t with_fds;       /* messages with descriptors that it holds */
 	uint32_t memory;         /* the newest generation of the memory that it has */
 	uint16_t generation;     /* the same as it counts: how many it was sent since it joined */
 	bool blocks;             /* RF_LAG_BLOCK: nothing is reserved that it has no room for */
 	bool latest;             /* RF_LAG_LATEST */
+	uint32_t with_fds;       /* messages with descriptors that it holds */
+	uint64_t missed;         /* messages it had no room for, ever */
+	const uint64_t *returns; /* the consumer's area: a return entry for each descriptor */
 	void *context;           /* the owner's */
 };
 
@@ -80,6 +79,9 @@ struct rf__slots {
 	uint32_t open;          /* reserved, neither committed nor cancelled */
 	uint32_t old;           /* slots of the generation before that are not back yet */
 	uint32_t generation;
+	uint32_t blocking;  /* consumers that block */
+	uint32_t symmetric; /* consumers with whom the asymmetric fence was not agreed on */
+	bool attention; /* some consumer's kick is due, or it missed messages: the owner's to clear */
 	bool ended;
 	bool remembers; /* which message is in which slot: for who joins later, or wants the newest */
 	uint64_t newest;             /* number of the last message published */
@@ -132,6 +134,12 @@ static inline uint32_t rf__slots_held(const struct rf__slot_consumer *consumer)
 {
 	return (uint32_t)((consumer->ring->at.reserved - consumer->collected) /
 			  RF__DESCRIPTOR_BYTES);
+}
+
+/* Messages that it was lent, ever. */
+static inline uint64_t rf__slots_lent(const struct rf__slot_consumer *consumer)
+{
+	return consumer->ring->at.reserved / RF__DESCRIPTOR_BYTES;
 }
 
 /* Messages that are reserved or committed, and not published. */

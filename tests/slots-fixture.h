@@ -83,7 +83,7 @@ static inline void start_ends(struct consumer *c, uint32_t hold)
 }
 
 /* A consumer that has joined, and was lent nothing yet. */
-static inline struct consumer *join(struct pool *pool, uint32_t hold)
+static inline struct consumer *join_as(struct pool *pool, uint32_t hold, bool blocks)
 {
 	const struct rf__slots *slots = &pool->slots;
 	size_t bitmap = rf__slots_bitmap_bytes(slots->count);
@@ -98,6 +98,7 @@ static inline struct consumer *join(struct pool *pool, uint32_t hold)
 		.returns = c->returns,
 		.lent = zeroed(bitmap),
 		.hold = hold,
+		.blocks = blocks,
 		.context = c,
 	};
 	c->slots = (struct rf__slots_rx){
@@ -113,12 +114,14 @@ static inline struct consumer *join(struct pool *pool, uint32_t hold)
 	return c;
 }
 
+static inline struct consumer *join(struct pool *pool, uint32_t hold)
+{
+	return join_as(pool, hold, false);
+}
+
 static inline struct consumer *join_blocking(struct pool *pool, uint32_t hold)
 {
-	struct consumer *c = join(pool, hold);
-
-	c->part.blocks = true;
-	return c;
+	return join_as(pool, hold, true);
 }
 
 static inline struct consumer *join_latest(struct pool *pool, uint32_t hold)

@@ -619,6 +619,38 @@ static void a_publisher_sleeps_no_longer_than_it_may(void **state)
 	stage_close(&stage);
 }
 
+static void a_publisher_passes_one_barrier_for_all_that_it_asks(void **state)
+{
+	struct rf_options options = publisher_options(RF_DOORBELL_EVENTFD);
+	struct rf_options wish = subscriber_options(RF_LAG_LATEST, 2);
+	struct stage stage;
+	uint64_t until, number;
+	unsigned before, i;
+
+	(void)state;
+	need_barriers();
+	options.flags = wish.flags = RF_OPTION_FENCE;
+	stage_open(&stage, &options);
+	for (i = 0; i < 3; i++)
+		subscribe(&stage, &wish);
+	assert_int_equal(publish_numbers(&stage, 0, 4), 0);
+	before = __atomic_load_n(&barriers, __ATOMIC_RELAXED);
+	assert_int_equal(rf_publisher_arm(stage.publisher, 0, &until), 0);
+	assert_int_equal(__atomic_load_n(&barriers, __ATOMIC_RELAXED), before + 1);
+	for (i = 0; i < 3; i++) {
+		struct rf_rx *rx = rf_channel_rx(stage.channels[i]);
+
+		/* what is out of date is given back, and the newest comes for it */
+		assert_int_equal(take_number(rx, 0, &number), -EAGAIN);
+		assert_true(wait_readable(rf_publisher_fd(stage.publisher), SOON_MS));
+		assert_int_equal(rf_publisher_process(stage.publisher), 0);
+		assert_int_equal(take_number(rx, 0, &number), 1);
+		assert_int_equal(number, 3);
+		assert_int_equal(rf_publisher_arm(stage.publisher, 0, &until), 0);
+	}
+	stage_close(&stage);
+}
+
 static void a_publisher_and_its_subscribers_wake_each_other(void **state)
 {
 	struct rf_options options = publisher_options(RF_DOORBELL_SOCKET);
@@ -669,6 +701,7 @@ int main(void)
 		TEST(d12_the_callers_loop_looks_again_in_time),
 		TEST(the_callers_loop_counts_no_rescue_when_it_was_kicked),
 		TEST(a_publisher_sleeps_no_longer_than_it_may),
+		TEST(a_publisher_passes_one_barrier_for_all_that_it_asks),
 		TEST(a_publisher_and_its_subscribers_wake_each_other),
 	};
 

@@ -55,7 +55,7 @@ static void serve(unsigned n_consumers)
 	}
 	check_pool(&pool.slots);
 	for (k = 0; k < n_consumers; k++) {
-		assert_int_equal(consumers[k]->part.n_lent, rounds);
+		assert_int_equal(rf__slots_lent(&consumers[k]->part), rounds);
 		leave(&pool, consumers[k]);
 	}
 	assert_int_equal(count_idle(&pool), pool.slots.count);
@@ -470,7 +470,7 @@ static void member_joins(struct member *member)
 		member->c = join_blocking(&pool, hold);
 	}
 	rf__slots_catch_up(&pool.slots, &member->c->part, below(&seed, 2));
-	first = (uint32_t)member->c->part.n_lent;
+	first = (uint32_t)rf__slots_lent(&member->c->part);
 	member->next = published - first;
 }
 
@@ -529,8 +529,7 @@ static void settle_accounts(struct member *member)
 		slot_release(member->c, &m);
 	}
 	assert_int_equal(slot_borrow_result(&pool, member->c), 0);
-	assert_int_equal(
-		member->next + (part->missed - part->told) + member->c->slots.missed, published);
+	assert_int_equal(member->next + part->untold + member->c->slots.missed, published);
 	give_all(&pool, member->c);
 	member_leaves(member);
 }

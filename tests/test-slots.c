@@ -348,7 +348,7 @@ static void missed_is_told_as_far_as_32_bits_can_say(void **state)
 	struct rf_message m;
 
 	(void)state;
-	c->part.missed = UINT64_C(0x100000005);
+	c->part.missed = c->part.untold = UINT64_C(0x100000005);
 	slot_send(&pool, 0);
 	m = slot_expect(&pool, c, 0);
 	assert_int_equal(m.missed, UINT32_MAX);

@@ -73,8 +73,14 @@ RF__INLINE void rf__compiler_barrier(void)
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
-/* Stores a position and loads the want of the peer behind it: does moving from before to after pass
- * that? Unsigned differences: positions wrap, and a hostile want is only a number.
+/* Does moving from before to after pass what is wanted? Unsigned differences: positions wrap, and a
+ * hostile want is only a number. */
+RF__INLINE bool rf__passes(uint64_t before, uint64_t after, uint64_t wanted)
+{
+	return after - wanted < after - before;
+}
+
+/* Stores a position and loads the want of the peer behind it: does it pass that?
  *
  * Symmetric: pairs with the store of the want and the load of the position where the peer arms.
  * Asymmetric: with the barrier that the peer's membarrier(2) makes this thread pass between those two:
@@ -92,7 +98,7 @@ RF__INLINE bool rf__move(
 		rf__store_seq_cst(position, after);
 		wanted = rf__load_seq_cst(want);
 	}
-	return after - wanted < after - before;
+	return rf__passes(before, after, wanted);
 }
 
 /* Shut, and the parent's, compare unequal. */
