@@ -27,6 +27,7 @@
 static const struct transport *const builtins[] = {
 	&transport_ringfort,
 	&transport_ringfort_fence,
+	&transport_ringfort_fence_elements,
 	&transport_ringfort_slots,
 	&transport_ringfort_elements,
 	&transport_ringfort_stream,

@@ -342,6 +342,7 @@ KIND(elements, RF_ELEMENTS, RF_DOORBELL_AUTO, 0)
 KIND(stream, RF_STREAM, RF_DOORBELL_AUTO, 0)
 KIND(socket_bell, RF_BYTES, RF_DOORBELL_SOCKET, 0)
 KIND(fence, RF_BYTES, RF_DOORBELL_AUTO, RF_OPTION_FENCE)
+KIND(fence_elements, RF_ELEMENTS, RF_DOORBELL_AUTO, RF_OPTION_FENCE)
 
 #define OURS     TRANSPORT_SUBJECT | TRANSPORT_COUNTS_CALLS | TRANSPORT_COUNTS_KICKS
 #define ANY_WAIT (BIT(WAIT_SPIN) | BIT(WAIT_ADAPTIVE) | BIT(WAIT_SLEEP))
@@ -371,6 +372,18 @@ const struct transport transport_ringfort_fence = {
 	.size_least = 8,
 	.size_most = 1 << 20,
 	CALLS(fence),
+};
+
+const struct transport transport_ringfort_fence_elements = {
+	.name = "ringfort-fence-elements",
+	.about = "elements; who sleeps pays for the barrier (RF_OPTION_FENCE)",
+	.flags = OURS,
+	.tests = BIT(TEST_THROUGHPUT),
+	.modes = BIT(MODE_EACH),
+	.waits = ANY_WAIT,
+	.size_least = 8,
+	.size_most = 1 << 20,
+	CALLS(fence_elements),
 };
 
 const struct transport transport_ringfort_slots = {

@@ -7,6 +7,6 @@
 
 extern const struct transport transport_ringfort, transport_ringfort_slots,
 	transport_ringfort_elements, transport_ringfort_stream, transport_ringfort_socket_bell,
-	transport_ringfort_fence;
+	transport_ringfort_fence, transport_ringfort_fence_elements;
 
 #endif
