@@ -13,14 +13,13 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
-#define SPIN_LEAST_NS (2 * UINT64_C(1000))
-#define SPIN_SHORT_NS (50 * UINT64_C(1000)) /* about what waking a processor takes twice over */
-#define HINTS         16                    /* between two looks at the ring and at the clock */
-#define PAUSES        64 /* of the processor: some hundred messages of a fast sender */
-#define SHORT_WAIT    4  /* looks: a wait that is not worth a look at the clock */
-#define STEADY                                                                                     \
-	8 /* waits in a row that were longer than a short spin, and no longer than a long one */
-#define STEADY_MOST     32
+#define SPIN_LEAST_NS   (2 * UINT64_C(1000))
+#define SPIN_SHORT_NS   (50 * UINT64_C(1000)) /* about what waking a processor takes twice over */
+#define HINTS           16                    /* between two looks at the ring and at the clock */
+#define PAUSES          64 /* of the processor: some hundred messages of a fast sender */
+#define SHORT_WAIT      4  /* looks: a wait that is not worth a look at the clock */
+#define STEADY          4 /* waits in a row, longer than a short spin, hardly longer than a long one */
+#define STEADY_MOST     16
 #define PREEMPTED_NS    (50 * UINT64_C(1000)) /* between two looks; usually it is less than one */
 #define PATIENCE_LEAST  16
 #define PATIENCE_MOST   4096
