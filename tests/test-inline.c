@@ -77,10 +77,17 @@ static void sides_open(const struct rf_options *options)
 	}
 }
 
+/* What is still out keeps the memory of a channel that was closed. */
 static void sides_close(void)
 {
 	FOR_BOTH(side)
-	ends_close(&side->ends);
+	{
+		ends_close(&side->ends);
+		if (n_lent)
+			assert_int_equal(rf_rx_release(side->rx, side->lent, n_lent), 0);
+		for (unsigned i = 0; i < n_open; i++)
+			rf_tx_cancel(side->tx, &side->open[i]);
+	}
 }
 
 static int same(int a, int b)
@@ -356,6 +363,8 @@ static bool is_broken_alike(void)
 /* Nothing is delivered any more, whatever was seen before. */
 static void assert_nothing_works(void)
 {
+	FOR_BOTH(side)
+	assert_int_equal(rf_rx_release(side->rx, side->lent, n_lent), 0);
 	n_lent = 0;
 	assert_string_equal(
 		rf_channel_reason(sides[0].ends.server), rf_channel_reason(sides[1].ends.server));
