@@ -433,6 +433,7 @@ static void one_half_tells_the_other(void **state)
 	assert_int_equal(rf_rx_borrow(rf_channel_rx(ends.server), 0, &message, 1), 1);
 	rf__link_break(&ends.server->link, "for a test");
 	assert_int_equal(rf_rx_borrow(rf_channel_rx(ends.server), 0, &message, 1), -EPROTO);
+	assert_int_equal(rf_rx_release(rf_channel_rx(ends.server), &message, 1), 0);
 	ends_close(&ends);
 }
 
