@@ -117,7 +117,7 @@ static size_t some_len(void)
 	size_t unit = rf_tx_element_bytes(sides[0].tx);
 
 	if (below(&seed, 3) == 0)
-		last = below(&seed, 20) ? below(&seed, 300) : below(&seed, RING_BYTES);
+		last = below(&seed, 12) ? below(&seed, 300) : below(&seed, RING_BYTES);
 	return unit && below(&seed, 20) ? unit : last;
 }
 
@@ -150,7 +150,8 @@ static void forget(unsigned i)
 static void try_commit(void)
 {
 	unsigned i = below(&seed, 4) ? 0 : below(&seed, AT_ONCE);
-	size_t less = below(&seed, 4) ? 0 : below(&seed, 64), more = below(&seed, 50) ? 0 : 1;
+	size_t less = below(&seed, 4) ? 0 : below(&seed, below(&seed, 2) ? 64 : RING_BYTES);
+	size_t more = below(&seed, 50) ? 0 : 1;
 	uint32_t tag = (uint32_t)next_random(&seed);
 	struct rf_buffer b[2];
 
@@ -320,6 +321,28 @@ static void slots_are_the_same(void **state)
 	behave_alike(RF_SLOTS, 0, 0);
 }
 
+/* Not even where a longer one was shortened. */
+static void no_record_fills_more_than_half_the_ring(void **state)
+{
+	struct rf_options options = channel_options(RF_DOORBELL_AUTO, RF_WAIT_SPIN);
+	const size_t half = RING_BYTES / 2 - RF__HEADER;
+
+	(void)state;
+	sides_open(&options);
+	FOR_BOTH(side)
+	{
+		struct rf_buffer buffer;
+
+		assert_int_equal(side->calls->reserve(side->tx, half, 0, &buffer), 0);
+		buffer.len = 0;
+		assert_int_equal(side->calls->commit(side->tx, &buffer), 0);
+		assert_int_equal(side->calls->reserve(side->tx, half + 1, 0, &buffer), -EMSGSIZE);
+		assert_int_equal(side->calls->reserve(side->tx, half, 0, &buffer), 0);
+		assert_int_equal(rf_tx_cancel(side->tx, &buffer), 0);
+	}
+	sides_close();
+}
+
 /* Hostile producers: a header that was published is something else when it is looked at. */
 
 static uint64_t some_header(void)
@@ -443,6 +466,7 @@ int main(void)
 		cmocka_unit_test(records_are_the_same),
 		cmocka_unit_test(views_are_the_same),
 		cmocka_unit_test(slots_are_the_same),
+		cmocka_unit_test(no_record_fills_more_than_half_the_ring),
 		cmocka_unit_test(p3_headers_break_both_alike),
 		cmocka_unit_test(what_is_lent_outlives_close),
 		cmocka_unit_test(one_half_tells_the_other),
