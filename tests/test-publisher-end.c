@@ -3,6 +3,7 @@
 #include "publisher-fixture.h"
 
 #include "util/clock.h"
+#include <poll.h>
 #include <signal.h>
 
 /* The end */
@@ -93,11 +94,22 @@ static void a_close_without_end_is_epipe_after_what_was_published(void **state)
 }
 
 static struct rf_publisher *to_stop;
+static volatile sig_atomic_t stopped;
 
 static void stop_it(int number)
 {
 	(void)number;
 	rf_publisher_stop(to_stop);
+	stopped = 1;
+}
+
+/* ThreadSanitizer puts a signal off that comes just before a call that blocks. */
+static void interrupt_until_stopped(pthread_t thread)
+{
+	while (!stopped) {
+		pthread_kill(thread, SIGUSR1);
+		poll(NULL, 0, WHILE_MS);
+	}
 }
 
 static void stop_ends_a_wait_from_a_thread_and_a_signal(void **state)
@@ -119,7 +131,7 @@ static void stop_ends_a_wait_from_a_thread_and_a_signal(void **state)
 		to_stop = stage.publisher;
 		sigaction(SIGUSR1, &action, &before);
 		if (i)
-			pthread_kill(reserving.thread.id, SIGUSR1);
+			interrupt_until_stopped(reserving.thread.id);
 		else
 			rf_publisher_stop(stage.publisher);
 		assert_int_equal(thread_join(&reserving.thread), -EPIPE);
