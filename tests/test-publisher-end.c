@@ -94,19 +94,19 @@ static void a_close_without_end_is_epipe_after_what_was_published(void **state)
 }
 
 static struct rf_publisher *to_stop;
-static volatile sig_atomic_t stopped;
+static int stopped;
 
 static void stop_it(int number)
 {
 	(void)number;
 	rf_publisher_stop(to_stop);
-	stopped = 1;
+	__atomic_store_n(&stopped, 1, __ATOMIC_RELAXED);
 }
 
 /* ThreadSanitizer puts a signal off that comes just before a call that blocks. */
 static void interrupt_until_stopped(pthread_t thread)
 {
-	while (!stopped) {
+	while (!__atomic_load_n(&stopped, __ATOMIC_RELAXED)) {
 		pthread_kill(thread, SIGUSR1);
 		poll(NULL, 0, WHILE_MS);
 	}
