@@ -382,6 +382,7 @@ static int sleep_once(
 	poll = rf__storm_until(&bell->storm, bell->link, bell, bell->epoll);
 	/* pairs with rf__link_wake_sleepers() */
 	__atomic_store_n(&bell->asleep, 1, __ATOMIC_SEQ_CST);
+	wait->asked = true;
 	if (!rf__bell_arm(bell, len, &until)) {
 		until = lesser(until, poll);
 		r = block(bell, wait, lesser(deadline_ns, until));
@@ -509,7 +510,7 @@ void rf__bell_learn(struct rf__bell *bell, const struct rf__wait *wait, bool sev
 	uint64_t took, most = lesser(SPIN_SHORT_NS, bell->link->spin_ns);
 
 	learn_pauses(bell, wait, several);
-	if (wait->looks < SHORT_WAIT && !wait->slept)
+	if (wait->looks < SHORT_WAIT && !wait->asked)
 		return;
 	took = rf__now() - wait->begun_ns;
 	__atomic_fetch_add(&bell->link->progress, 1, __ATOMIC_RELAXED);

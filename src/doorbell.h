@@ -103,6 +103,7 @@ struct rf__wait {
 	bool paused;    /* it began with a pause */
 	bool preempted; /* and lost its processor while it spun */
 	uint64_t looked_ns;
+	bool asked; /* to be kicked */
 	bool slept;
 	bool woken; /* and not by the deadline; idle until something is found */
 	bool timed; /* the last sleep was ended by a timer that is not the deadline */
