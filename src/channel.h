@@ -67,7 +67,7 @@ struct rf_channel {
 /* The halves' part of building a channel: their regions are mapped, their bells are there. Ring and
  * slots begin. 0; -ENOMEM. */
 int rf__tx_start(struct rf_tx *tx, const struct rf__terms *terms, enum rf__way way);
-int rf__rx_start(struct rf_rx *rx, const struct rf__terms *terms);
+int rf__rx_start(struct rf_rx *rx, const struct rf__terms *terms, enum rf__way way);
 
 /* What was agreed on about slots, for the figures. */
 static inline void rf__half_note_slots(struct rf__half *half, const struct rf__terms *terms)

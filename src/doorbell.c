@@ -20,6 +20,7 @@
 #define SHORT_WAIT      4  /* looks: a wait that is not worth a look at the clock */
 #define STEADY          4 /* waits in a row, longer than a short spin, hardly longer than a long one */
 #define STEADY_MOST     16
+#define DOUBT_LEAST     8
 #define PREEMPTED_NS    (50 * UINT64_C(1000)) /* between two looks; usually it is less than one */
 #define PATIENCE_LEAST  16
 #define PATIENCE_MOST   4096
@@ -491,16 +492,32 @@ int rf__bell_wait(struct rf__bell *bell, struct rf__wait *wait, size_t len, uint
 	return rf__bell_spin(bell, wait, now) ? 0 : sleep_once(bell, wait, len, deadline_ns);
 }
 
+/* Where the sender waits for the processor that its receiver spins on, each long spin is in vain: the more
+ * there were in a row, the more waits pass before the next one. */
+static void doubt_rhythm(struct rf__bell *bell, const struct rf__wait *wait)
+{
+	if (bell->steady < STEADY)
+		return;
+	if (wait->slept)
+		bell->doubt = (unsigned)between(DOUBT_LEAST, 2 * bell->doubt, PATIENCE_MOST);
+	else if (!wait->preempted)
+		bell->doubt = 0;
+	bell->wary = bell->doubt;
+}
+
 /* Traffic that is slow, but steady enough to stay awake for. A long spin in vain is dear where others want
  * the processor, and so is one that lost it. */
 static void learn_rhythm(struct rf__bell *bell, const struct rf__wait *wait, uint64_t took)
 {
 	uint64_t most = bell->link->spin_ns;
 
+	doubt_rhythm(bell, wait);
 	if (wait->preempted || took < SPIN_SHORT_NS || took > most + most / 4)
 		bell->steady = 0;
 	else if (bell->steady >= STEADY && wait->slept)
 		bell->steady /= 2;
+	else if (bell->wary)
+		bell->wary--;
 	else if (bell->steady < STEADY_MOST)
 		bell->steady++;
 }

@@ -81,6 +81,8 @@ struct rf__bell {
 	uint32_t asleep;   /* atomic: between arming and coming back */
 	uint64_t spin_ns;  /* how long to spin; follows what the last waits were like */
 	unsigned steady;   /* of them, those that made up a slow rhythm: then it spins longer */
+	unsigned wary;     /* before more are counted, so many are not, */
+	unsigned doubt;    /* and so many were not when last a long spin was in vain */
 	bool backs_off;    /* a wait begins with a pause, as the last ones found several */
 	uint32_t quick;    /* waits since one began so, */
 	uint32_t patience; /* and how many there are to be until the next one tries that */

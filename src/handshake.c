@@ -117,7 +117,7 @@ static int start_half(struct rf__handshake *h, struct rf__half *half, enum rf__w
 		return half->bell.wake;
 	half->bell.alive_ns = rf__now_coarse();
 	r = sends(half) ? rf__tx_start(&h->channel->tx, &h->wire.terms, way)
-			: rf__rx_start(&h->channel->rx, &h->wire.terms);
+			: rf__rx_start(&h->channel->rx, &h->wire.terms, way);
 	half->present = r >= 0;
 	return r;
 }

@@ -29,18 +29,15 @@ static int start_slots(struct rf_rx *rx, const struct rf__terms *terms)
 	return 0;
 }
 
-/* Whoever gives a record back also gives its descriptors back: a call. */
 static void open_cursor(struct rf_rx *rx)
 {
 	const struct rf__generation *generation = &rx->half.channel->generation;
 
-	if (rx->half.channel->link.fds)
-		return;
 	rx->ring.at.generation = generation->word;
 	rx->ring.at.ours = generation->number;
 }
 
-int rf__rx_start(struct rf_rx *rx, const struct rf__terms *terms)
+int rf__rx_start(struct rf_rx *rx, const struct rf__terms *terms, enum rf__way way)
 {
 	struct rf__half *half = &rx->half;
 
@@ -48,7 +45,8 @@ int rf__rx_start(struct rf_rx *rx, const struct rf__terms *terms)
 		half->peer.base + rf__page_bytes(), half->peer.area_bytes);
 	rx->ring.unit = rf__terms_unit(terms);
 	rx->ring.asymmetric = terms->fence == RF__FENCE_ASYMMETRIC;
-	if (terms->kind == RF_BYTES)
+	/* whoever gives a record back also gives its descriptors back: a call */
+	if (terms->kind == RF_BYTES && !terms->fds[way].kinds)
 		open_cursor(rx);
 	if (terms->kind != RF_SLOTS)
 		return 0;

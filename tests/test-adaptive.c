@@ -95,6 +95,35 @@ static void long_spins_in_vain_end(void **state)
 	assert_false(spins_after(60 * USEC));
 }
 
+static unsigned waits_until_a_long_spin(void)
+{
+	unsigned n = 0;
+
+	while (!spins_after(60 * USEC)) {
+		learn(200 * USEC, true);
+		n++;
+	}
+	return n;
+}
+
+/* A sender on the processor that its receiver spins on gets nowhere meanwhile, and with the next wait all
+ * seems well again. */
+static void long_spins_in_vain_become_rare(void **state)
+{
+	unsigned n, last = waits_until_a_long_spin();
+
+	(void)state;
+	while (last < 1000) {
+		learn(1200 * USEC, true);
+		n = waits_until_a_long_spin();
+		assert_in_range(n, last + 1, 4 * last);
+		last = n;
+	}
+	learn(900 * USEC, false);
+	learn(1300 * USEC, true);
+	assert_in_range(waits_until_a_long_spin(), 1, 12);
+}
+
 static void who_loses_the_processor_spins_no_more(void **state)
 {
 	uint64_t now = rf__now();
@@ -210,6 +239,7 @@ int main(void)
 		TEST(one_short_wait_is_no_rhythm),
 		TEST(one_long_wait_is_no_rhythm),
 		TEST(long_spins_in_vain_end),
+		TEST(long_spins_in_vain_become_rare),
 		TEST(who_loses_the_processor_spins_no_more),
 		TEST(short_spins_follow_the_waits),
 		TEST(pauses_go_on_while_they_find_several),

@@ -380,6 +380,31 @@ static void what_a_sender_left_behind_is_all_there(void **state)
 	with_each(run_gone);
 }
 
+/* What the receiver had no use for is closed when its message is given back, not later. */
+static void run_untaken(struct ends *ends)
+{
+	struct rf_rx *rx = rf_channel_rx(ends->server);
+	size_t before = rf_test_count_fds();
+	unsigned round, i;
+
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < RF__FDS_MESSAGES; i++)
+			assert_int_equal(send_numbered(rf_channel_tx(ends->client), i, 1, 0), 0);
+		for (i = 0; i < RF__FDS_MESSAGES; i++) {
+			assert_int_equal(take_one(rx), 1);
+			assert_true(!ends->server->link.fds->n_taken);
+		}
+	}
+	/* what each half blocks in was made meanwhile, at most */
+	assert_true(rf_test_count_fds() <= before + 4);
+}
+
+static void what_nobody_takes_goes_with_its_message(void **state)
+{
+	(void)state;
+	with_each(run_untaken);
+}
+
 /* Limits */
 
 static void run_16(struct ends *ends)
@@ -644,6 +669,7 @@ int main(void)
 		FACT(what_is_given_back_unseen_takes_its_descriptors_along),
 		FACT(a_receiver_that_sleeps_is_woken),
 		FACT(what_a_sender_left_behind_is_all_there),
+		FACT(what_nobody_takes_goes_with_its_message),
 		FACT(sixteen_messages_with_descriptors_may_be_out),
 		FACT(attach_waits_until_one_comes_back),
 		FACT(who_waits_for_what_it_keeps_itself_is_told),

@@ -5,6 +5,8 @@
 #include "channel-fixture.h"
 #include "ring-fixture.h"
 
+#include <sys/mman.h>
+
 #define AT_ONCE 6
 
 struct calls {
@@ -343,6 +345,33 @@ static void no_record_fills_more_than_half_the_ring(void **state)
 	sides_close();
 }
 
+/* Nor is it longer than its header can say, in the largest of rings, whatever was reserved before. Only
+ * headers are touched: the memory is nobody's. */
+static void no_record_is_longer_than_its_header_can_say(void **state)
+{
+	static struct rf__producer_words own;
+	static struct rf__consumer_words peer;
+	const uint64_t capacity = RF__AREA_MAX;
+	struct rf__ring_tx ring;
+	struct rf_buffer buffer;
+	unsigned char *data = mmap(NULL, 2 * capacity, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	(void)state;
+	if (data == MAP_FAILED)
+		skip();
+	rf__ring_tx_init(&ring, &own, &peer, data, capacity);
+	assert_int_equal(rf__ring_tx_reserve(&ring, 5 << 20, &buffer, 1), 1);
+	assert_int_equal(rf__ring_tx_commit(&ring, buffer.id, 8, 0), 0);
+	assert_int_equal(rf__ring_tx_reserve(&ring, RF_RECORD_MAX + 1, &buffer, 1), -EMSGSIZE);
+	assert_false(rf__tx_cursor_reserve(&ring.at, RF_RECORD_MAX + 1, &buffer));
+	assert_true(rf__tx_cursor_reserve(&ring.at, RF_RECORD_MAX, &buffer));
+	assert_true(rf__tx_cursor_commit(&ring.at, buffer.id, buffer.len, 7));
+	assert_int_equal(*(const uint64_t *)(const void *)(data + 16),
+		UINT64_C(7) << RF__TAG_SHIFT | RF_RECORD_MAX);
+	munmap(data, 2 * capacity);
+}
+
 /* Hostile producers: a header that was published is something else when it is looked at. */
 
 static uint64_t some_header(void)
@@ -467,6 +496,7 @@ int main(void)
 		cmocka_unit_test(views_are_the_same),
 		cmocka_unit_test(slots_are_the_same),
 		cmocka_unit_test(no_record_fills_more_than_half_the_ring),
+		cmocka_unit_test(no_record_is_longer_than_its_header_can_say),
 		cmocka_unit_test(p3_headers_break_both_alike),
 		cmocka_unit_test(what_is_lent_outlives_close),
 		cmocka_unit_test(one_half_tells_the_other),

@@ -167,7 +167,7 @@ RF__INLINE bool rf__tx_cursor_reserve(
 	uint64_t bytes = c->unit ? len : rf__record_bytes(len);
 
 	if (from != c->committed || len > room || bytes > room || bytes > c->mask / 2 + 1 ||
-		(c->unit && len != c->unit))
+		len > RF_RECORD_MAX || (c->unit && len != c->unit))
 		return false;
 	c->each = bytes;
 	c->each_len = len;
