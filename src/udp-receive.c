@@ -147,15 +147,37 @@ static void finish(struct rf__udp *udp, unsigned i, struct rf__udp_in *in)
 	count(udp, in);
 }
 
+static int call_many(struct rf__udp *udp, struct rf__udp_in *list, unsigned n)
+{
+	unsigned i;
+
+	for (i = 0; i < n; i++)
+		ask(udp, i, &list[i]);
+	return recvmmsg(udp->fd, udp->messages, n, MSG_DONTWAIT | MSG_TRUNC, NULL);
+}
+
+/* The shortest call there is: a single datagram is somebody waiting for an answer. */
+static int call_one(struct rf__udp *udp, struct rf__udp_in *in)
+{
+	struct mmsghdr *message = &udp->messages[0];
+	socklen_t len = sizeof(in->peer);
+	ssize_t got = recvfrom(
+		udp->fd, in->data, in->size, MSG_DONTWAIT | MSG_TRUNC, &in->peer.any, &len);
+
+	if (got < 0)
+		return -1;
+	message->msg_len = (unsigned)got;
+	message->msg_hdr.msg_namelen = len;
+	return 1;
+}
+
 static int call(struct rf__udp *udp, struct rf__udp_in *list, unsigned n)
 {
 	unsigned i;
 	int got;
 
-	for (i = 0; i < n; i++)
-		ask(udp, i, &list[i]);
 	udp->stats.in_calls++;
-	got = recvmmsg(udp->fd, udp->messages, n, MSG_DONTWAIT | MSG_TRUNC, NULL);
+	got = n == 1 && !udp->with_control ? call_one(udp, list) : call_many(udp, list, n);
 	if (got < 0)
 		return -errno;
 	for (i = 0; i < (unsigned)got; i++)
@@ -197,8 +219,17 @@ static int receive_some(struct rf__udp *udp, struct rf__udp_in *list, unsigned n
 	return -ENOBUFS;
 }
 
-/* Asks for twice of what came last time: preparing for many costs more than a single one does, and
- * looking once more in the same call less than another call. */
+/* What is to be asked for after that: preparing for many costs more than one datagram does, and so
+ * does looking for a second one. */
+static void expect(struct rf__udp *udp, unsigned wanted, int got)
+{
+	unsigned next = got > 1 ? 2 * (unsigned)got : 1;
+
+	if (got == (int)wanted)
+		next = udp->expected > 2 * wanted ? udp->expected : 2 * wanted;
+	udp->expected = next < udp->batch ? next : udp->batch;
+}
+
 int rf__udp_receive(struct rf__udp *udp, struct rf__udp_in *list, unsigned n)
 {
 	unsigned taken = 0, wanted;
@@ -207,11 +238,11 @@ int rf__udp_receive(struct rf__udp *udp, struct rf__udp_in *list, unsigned n)
 	while (taken < n) {
 		wanted = n - taken < udp->expected ? n - taken : udp->expected;
 		got = receive_some(udp, list + taken, wanted);
+		expect(udp, wanted, got);
 		if (got < 0)
 			return taken ? (int)taken : got;
 		taken += (unsigned)got;
-		udp->expected = 2 * (unsigned)got < udp->batch ? 2 * (unsigned)got : udp->batch;
-		if ((unsigned)got < wanted)
+		if (wanted == 1 || (unsigned)got < wanted)
 			break;
 	}
 	return (int)taken;

@@ -372,6 +372,33 @@ static int fail(struct pass *pass, int error)
 	return 0;
 }
 
+static int call_many(struct pass *pass)
+{
+	return sendmmsg(pass->udp->fd, pass->udp->messages + pass->at, pass->made - pass->at,
+		MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* The shortest call there is, for one part with nothing beside it. */
+static int call_one(struct pass *pass)
+{
+	struct mmsghdr *message = &pass->udp->messages[pass->at];
+	const struct msghdr *header = &message->msg_hdr;
+	ssize_t sent = sendto(pass->udp->fd, header->msg_iov->iov_base, header->msg_iov->iov_len,
+		MSG_DONTWAIT | MSG_NOSIGNAL, header->msg_name, header->msg_namelen);
+
+	if (sent < 0)
+		return -1;
+	message->msg_len = (unsigned)sent;
+	return 1;
+}
+
+static bool is_plain(const struct pass *pass)
+{
+	const struct msghdr *header = &pass->udp->messages[pass->at].msg_hdr;
+
+	return pass->made - pass->at == 1 && header->msg_iovlen == 1 && !header->msg_control;
+}
+
 /* The kernel does not tell why it stopped in the middle: the next call does, unless it was the
  * network, whose error is gone by then but for the copy in the queue. */
 static int send_some(struct pass *pass)
@@ -382,8 +409,7 @@ static int send_some(struct pass *pass)
 	if (pass->at == pass->made)
 		make_messages(pass);
 	udp->stats.out_calls++;
-	sent = sendmmsg(udp->fd, udp->messages + pass->at, pass->made - pass->at,
-		MSG_DONTWAIT | MSG_NOSIGNAL);
+	sent = is_plain(pass) ? call_one(pass) : call_many(pass);
 	if (sent <= 0)
 		return fail(pass, sent ? -errno : -EAGAIN);
 	for (i = 0; i < sent; i++)

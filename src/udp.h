@@ -122,10 +122,10 @@ struct rf__udp_in {
 	uint8_t ecn;                /* RF__UDP_ECN: 0 to 3; else 0 */
 };
 
-/* Receives into the first buffers of the list. How many of them were filled: fewer than n means
- * that there was nothing more. -EAGAIN: nothing there; -ENOBUFS: the kernel lacks memory or the
- * network reports errors faster than they can be told, so try again later; -EFAULT: a buffer is
- * no memory. */
+/* Receives into the first buffers of the list. How many of them were filled: where that is fewer
+ * than n, there may still be more, since a single datagram is handed out before a second one is
+ * looked for. -EAGAIN: nothing there; -ENOBUFS: the kernel lacks memory or the network reports
+ * errors faster than they can be told, so try again later; -EFAULT: a buffer is no memory. */
 int rf__udp_receive(struct rf__udp *udp, struct rf__udp_in *list, unsigned n);
 
 /* How many datagrams came in one buffer, at least 1, and the i-th of them. The last one may have

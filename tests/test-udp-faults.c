@@ -19,6 +19,10 @@ int __wrap_sendmmsg(int sock, struct mmsghdr *messages, unsigned n, int flags);
 int __wrap_recvmmsg(
 	int sock, struct mmsghdr *messages, unsigned n, int flags, struct timespec *timeout);
 ssize_t __wrap_recvmsg(int sock, struct msghdr *message, int flags);
+ssize_t __wrap_sendto(int sock, const void *from, size_t len, int flags, const struct sockaddr *to,
+	socklen_t to_len);
+ssize_t __wrap_recvfrom(
+	int sock, void *to, size_t size, int flags, struct sockaddr *from, socklen_t *from_len);
 
 static unsigned allocations;
 
@@ -162,6 +166,18 @@ int __wrap_sendmmsg(int sock, struct mmsghdr *messages, unsigned n, int flags)
 	return i > 1 ? (int)i - 1 : -1;
 }
 
+ssize_t __wrap_sendto(int sock, const void *from, size_t len, int flags, const struct sockaddr *to,
+	socklen_t to_len)
+{
+	struct iovec part = {(void *)(uintptr_t)from, len};
+	struct mmsghdr message = {.msg_hdr = {.msg_name = (void *)(uintptr_t)to,
+					  .msg_namelen = to_len,
+					  .msg_iov = &part,
+					  .msg_iovlen = 1}};
+
+	return __wrap_sendmmsg(sock, &message, 1, flags) < 0 ? -1 : (ssize_t)message.msg_len;
+}
+
 ssize_t __wrap_recvmsg(int sock, struct msghdr *message, int flags)
 {
 	struct sock_extended_err report = {
@@ -208,13 +224,14 @@ static void reset(void)
 static void make_datagram(unsigned i, size_t len, unsigned port)
 {
 	uint32_t number = i;
-	size_t first = len ? below((unsigned)len) : 0;
+	unsigned n = 1 + below(2);
+	size_t first = n > 1 && len ? below((unsigned)len) : len;
 
 	memcpy(data[i], &number, sizeof(number));
 	parts[i][0] = (struct iovec){data[i], first};
 	parts[i][1] = (struct iovec){data[i] + first, len - first};
 	list[i] = (struct rf__udp_out){.parts = parts[i],
-		.n_parts = 2,
+		.n_parts = n,
 		.to = port ? &destinations[port - WIDE_PORT][below(2)] : NULL,
 		.error = 1};
 }
@@ -563,10 +580,19 @@ int __wrap_recvmmsg(
 		return -1;
 	for (i = 0; i < n && i < 4 && nonsense.lens[i]; i++) {
 		messages[i].msg_len = nonsense.lens[i];
-		memcpy(messages[i].msg_hdr.msg_control, nonsense.control, nonsense.control_len);
+		memmove(messages[i].msg_hdr.msg_control, nonsense.control, nonsense.control_len);
 		messages[i].msg_hdr.msg_controllen = nonsense.control_len;
 	}
 	return (int)i;
+}
+
+ssize_t __wrap_recvfrom(
+	int sock, void *to, size_t size, int flags, struct sockaddr *from, socklen_t *from_len)
+{
+	struct mmsghdr message = {.msg_hdr = {.msg_name = from, .msg_control = nonsense.control}};
+
+	assert_true(to && size && from_len);
+	return __wrap_recvmmsg(sock, &message, 1, flags, NULL) < 0 ? -1 : (ssize_t)message.msg_len;
 }
 
 static void add_control(int level, int type, size_t told, const void *value, size_t len)
@@ -697,6 +723,32 @@ static void receiving_does_not_try_for_ever(void **state)
 	receiving_fails(ECONNREFUSED, -ENOBUFS, 8);
 }
 
+/* A burst is taken in few calls, and somebody who waits for an answer costs one. */
+static void calls_adapt_to_what_comes(void **state)
+{
+	struct rf__udp *udp = open_listening();
+	struct rf__udp_in in[4];
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < 4; i++)
+		in[i] = (struct rf__udp_in){.data = data[i], .size = 100};
+	assert_int_equal(rf__udp_receive(udp, in, 4), -EAGAIN);
+	nonsense.lens[0] = 10;
+	nonsense.calls = 0;
+	for (i = 0; i < 10; i++)
+		assert_int_equal(rf__udp_receive(udp, in, 4), 1);
+	assert_int_equal(nonsense.calls, 10);
+	nonsense.lens[1] = nonsense.lens[2] = nonsense.lens[3] = 10;
+	for (i = 0; i < 3; i++)
+		rf__udp_receive(udp, in, 4);
+	nonsense.calls = 0;
+	assert_int_equal(rf__udp_receive(udp, in, 4), 4);
+	assert_int_equal(rf__udp_receive(udp, in, 4), 4);
+	assert_int_equal(nonsense.calls, 2);
+	rf__udp_close(udp);
+}
+
 static void nothing_is_allocated_after_opening(void **state)
 {
 	struct rf__udp *udp;
@@ -736,6 +788,7 @@ int main(void)
 		cmocka_unit_test(control_data_that_is_random_harms_nobody),
 		cmocka_unit_test(segments_are_inside_what_came),
 		cmocka_unit_test(receiving_does_not_try_for_ever),
+		cmocka_unit_test(calls_adapt_to_what_comes),
 		cmocka_unit_test(nothing_is_allocated_after_opening),
 	};
 
