@@ -20,8 +20,12 @@ static bool add_route(void)
 {
 	struct in6_rtmsg route = {
 		.rtmsg_dst_len = 8, .rtmsg_metric = 256, .rtmsg_flags = RTF_UP | ROUTE_IS_LOCAL};
-	struct rf__udp *udp = open_at(v6_at("::", 0), 0);
+	struct rf__udp_options options = {.bind = v6_at("::", 0)};
+	struct rf__udp *udp;
 	int r;
+
+	if (rf__udp_open(&options, &udp, NULL))
+		return true; /* tests with IPv6 are skipped */
 
 	route.rtmsg_dst.s6_addr[0] = 0xff;
 	route.rtmsg_ifindex = (int)loopback;
@@ -111,6 +115,7 @@ static void a_group_is_joined_and_left(void **state)
 {
 	enter(state);
 	join_and_leave(false);
+	need_v6();
 	join_and_leave(true);
 }
 
@@ -140,6 +145,7 @@ static void who_did_not_join_gets_nothing(void **state)
 {
 	enter(state);
 	only_own(false);
+	need_v6();
 	only_own(true);
 }
 
@@ -163,6 +169,7 @@ static void how_groups_are_sent_to_is_set(void **state)
 	assert_int_equal(option_of(udp, SOL_IP, IP_MULTICAST_TTL), 7);
 	assert_int_equal(option_of(udp, SOL_IP, IP_MULTICAST_LOOP), 0);
 	rf__udp_close(udp);
+	need_v6();
 	udp = open_sender(true, multicast);
 	assert_int_equal(option_of(udp, SOL_IPV6, IPV6_MULTICAST_HOPS), 7);
 	assert_int_equal(option_of(udp, SOL_IPV6, IPV6_MULTICAST_LOOP), 0);
@@ -178,6 +185,7 @@ static void a_dual_socket_joins_groups_of_both(void **state)
 	const struct in6_addr any = v6_at("::ffff:0.0.0.0", 0).v6.sin6_addr;
 
 	enter(state);
+	need_v6();
 	receiver = open_at(v6_at("::", 0), RF__UDP_DUAL | RF__UDP_INFO);
 	sender = open_sender(false, (struct rf__udp_multicast){0});
 	group = group_of(false, port_of(rf__udp_name(receiver)));

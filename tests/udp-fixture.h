@@ -64,6 +64,17 @@ static inline struct rf__udp *open_to(union rf__udp_address peer, uint32_t flags
 	return open_with(&(struct rf__udp_options){.peer = peer, .flags = flags});
 }
 
+/* Skips what follows in the test where there is no IPv6. */
+static inline void need_v6(void)
+{
+	struct rf__udp_options options = {.bind = v6_at("::1", 0)};
+	struct rf__udp *udp = NULL;
+	bool has = rf__udp_open(&options, &udp, NULL) == 0;
+
+	rf__udp_close(udp);
+	rf_test_need("ipv6", has);
+}
+
 static inline struct rf__udp_stats stats_of(const struct rf__udp *udp)
 {
 	struct rf__udp_stats stats;
