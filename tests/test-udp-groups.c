@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Groups: in a network of this program's own, where nothing but a loopback is. */
+/* Groups, and packets that are too long for a route: in a network of this program's own, where
+ * nothing but a loopback is. */
 #include "udp-fixture.h"
 
 #include <net/if.h>
@@ -219,6 +220,56 @@ static void bad_groups_are_explained(void **state)
 	rf__udp_close(udp);
 }
 
+/* Long packets */
+
+static void set_mtu(struct rf__udp *udp, int bytes)
+{
+	struct ifreq request = {.ifr_name = "lo", .ifr_mtu = bytes};
+
+	assert_int_equal(ioctl(rf__udp_fd(udp), SIOCSIFMTU, &request), 0);
+}
+
+#define LONG 1400
+
+static void send_and_receive(struct rf__udp *sender, struct rf__udp *receiver, unsigned n)
+{
+	static unsigned char data[20][LONG];
+	struct rf__udp_out out[20];
+	struct iovec parts[20];
+	unsigned i;
+
+	for (i = 0; i < n; i++) {
+		fill(data[i], LONG, i);
+		parts[i] = (struct iovec){data[i], LONG};
+		out[i] = (struct rf__udp_out){.parts = &parts[i], .n_parts = 1, .error = 1};
+	}
+	send_all(sender, out, n);
+	for (i = 0; i < n; i++) {
+		assert_int_equal(out[i].error, 0);
+		receive_bytes(receiver, LONG, i);
+	}
+}
+
+static void what_is_too_long_for_a_route_goes_one_by_one(void **state)
+{
+	struct rf__udp *receiver, *sender;
+
+	enter(state);
+	receiver = open_at(v4_at("127.0.0.1", 0), 0);
+	sender = open_with(&(struct rf__udp_options){.peer = *rf__udp_name(receiver)});
+	rf_test_need("gso", stats_of(sender).train_most > 1);
+	set_mtu(sender, 1280);
+	send_and_receive(sender, receiver, 20);
+	assert_int_equal(stats_of(sender).out_apart, 1);
+	assert_int_equal(stats_of(sender).out_trains, 0);
+	send_and_receive(sender, receiver, 20);
+	assert_int_equal(stats_of(sender).out_apart, 1);
+	assert_int_equal(rf__udp_error(sender), 0);
+	set_mtu(sender, 65536);
+	rf__udp_close(sender);
+	rf__udp_close(receiver);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -227,6 +278,7 @@ int main(void)
 		cmocka_unit_test(how_groups_are_sent_to_is_set),
 		cmocka_unit_test(a_dual_socket_joins_groups_of_both),
 		cmocka_unit_test(bad_groups_are_explained),
+		cmocka_unit_test(what_is_too_long_for_a_route_goes_one_by_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

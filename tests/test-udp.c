@@ -554,6 +554,40 @@ static void strangers_do_not_reach_a_connected_socket(void **state)
 	rf__udp_close(server);
 }
 
+/* What comes after binding, before the socket is connected. */
+static struct rf__udp *early_stranger;
+
+int __real_connect(int sock, const struct sockaddr *name, socklen_t len);
+int __wrap_connect(int sock, const struct sockaddr *name, socklen_t len);
+int __wrap_connect(int sock, const struct sockaddr *name, socklen_t len)
+{
+	union rf__udp_address to;
+	socklen_t to_len = sizeof(to);
+
+	if (early_stranger && getsockname(sock, &to.any, &to_len) == 0)
+		send_bytes(early_stranger, &to, 10, 1);
+	return __real_connect(sock, name, len);
+}
+
+static void strangers_are_not_queued_before_the_socket_is_connected(void **state)
+{
+	struct rf__udp *server = open_at(v4_at("127.0.0.1", 0), 0), *client;
+	union rf__udp_address to;
+
+	(void)state;
+	early_stranger = open_at(v4_at("127.0.0.1", 0), 0);
+	client = open_with(&(struct rf__udp_options){
+		.bind = v4_at("127.0.0.1", 0), .peer = *rf__udp_name(server)});
+	assert_int_equal(stats_of(early_stranger).out_datagrams, 1);
+	to = *rf__udp_name(client);
+	send_bytes(server, &to, 20, 2);
+	receive_bytes(client, 20, 2);
+	rf__udp_close(early_stranger);
+	early_stranger = NULL;
+	rf__udp_close(client);
+	rf__udp_close(server);
+}
+
 static void a_port_is_shared_by_who_asked_for_it(void **state)
 {
 	struct rf__udp *first = open_at(v4_at("127.0.0.1", 0), RF__UDP_REUSE_PORT), *second;
@@ -679,6 +713,7 @@ int main(void)
 		cmocka_unit_test(a_report_is_told_to_who_only_polls),
 		cmocka_unit_test(a_socket_that_is_not_connected_hears_nothing),
 		cmocka_unit_test(strangers_do_not_reach_a_connected_socket),
+		cmocka_unit_test(strangers_are_not_queued_before_the_socket_is_connected),
 		cmocka_unit_test(a_port_is_shared_by_who_asked_for_it),
 		cmocka_unit_test(what_the_kernel_dropped_is_counted),
 		cmocka_unit_test(buffers_are_as_large_as_was_asked_for),
