@@ -150,6 +150,18 @@ static int take_message(struct mmsghdr *message)
 	return 0;
 }
 
+/* Trains are made of a bounded number of vectors. */
+static void assert_vectors(const struct mmsghdr *messages, unsigned n)
+{
+	size_t vectors = 0;
+	unsigned i;
+
+	for (i = 0; i < n; i++)
+		if (segment_of(&messages[i].msg_hdr))
+			vectors += messages[i].msg_hdr.msg_iovlen;
+	assert_true(vectors <= 1024);
+}
+
 /* As sendmmsg(2): what stopped it in the middle is lost. */
 int __wrap_sendmmsg(int sock, struct mmsghdr *messages, unsigned n, int flags)
 {
@@ -158,6 +170,7 @@ int __wrap_sendmmsg(int sock, struct mmsghdr *messages, unsigned n, int flags)
 
 	assert_true(sock >= 0 && flags & MSG_DONTWAIT);
 	kernel.calls++;
+	assert_vectors(messages, n);
 	for (i = 0; i < n && !error; i++)
 		error = take_message(&messages[i]);
 	if (!error)
@@ -455,6 +468,50 @@ static void a_narrow_destination_is_remembered_and_costs_no_other(int error)
 	for (i = 0; i < 4200; i += 100)
 		send_equal(udp, 100, 1200, NARROW_PORT);
 	assert_true(send_equal(udp, 100, 1200, NARROW_PORT).out_trains > 3);
+	rf__udp_close(udp);
+}
+
+static void a_destination_without_trains_says_nothing_about_the_kernel(void **state)
+{
+	struct rf__udp *udp;
+	unsigned i;
+
+	(void)state;
+	reset();
+	kernel.narrow = 100;
+	kernel.narrow_error = EINVAL;
+	udp = open_random(false, 0);
+	for (i = 0; i < 200; i++)
+		make_datagram(i, 100, i < 100 ? NARROW_PORT : WIDE_PORT);
+	send_list(udp, 200);
+	assert_int_equal(stats_of(udp).train_most, 128);
+	assert_int_equal(kernel.n_trains, 101);
+	rf__udp_close(udp);
+}
+
+/* Every second byte, so that no vectors can be joined. */
+static void datagrams_of_many_parts_make_shorter_trains(void **state)
+{
+	static struct iovec pieces[MOST][20];
+	struct rf__udp *udp;
+	unsigned i, k;
+
+	(void)state;
+	reset();
+	udp = open_random(true, 0);
+	for (i = 0; i < 200; i++) {
+		make_datagram(i, 20, 0);
+		for (k = 0; k < 20; k++)
+			pieces[i][k] = (struct iovec){&data[i][k ? 40 + 2 * k : 0], k ? 1 : 4};
+		parts[i][0] = (struct iovec){data[i], 23};
+		parts[i][1].iov_len = 0;
+		list[i].parts = pieces[i];
+		list[i].n_parts = 20;
+	}
+	send_list(udp, 200);
+	assert_int_equal(kernel.n_trains, 4);
+	assert_int_equal(kernel.trains[0], 1024 / 20);
+	assert_int_equal(kernel.calls, 4);
 	rf__udp_close(udp);
 }
 
@@ -779,6 +836,8 @@ int main(void)
 		cmocka_unit_test(whatever_the_kernel_does_each_goes_once),
 		cmocka_unit_test(a_kernel_with_short_trains_is_found_out_once),
 		cmocka_unit_test(narrow_destinations_are_remembered_for_a_while),
+		cmocka_unit_test(a_destination_without_trains_says_nothing_about_the_kernel),
+		cmocka_unit_test(datagrams_of_many_parts_make_shorter_trains),
 		cmocka_unit_test(a_filter_answers_for_the_whole_train),
 		cmocka_unit_test(what_lasts_ends_the_call),
 		cmocka_unit_test(how_sending_ended_is_counted),
