@@ -11,7 +11,7 @@ layer_of() {
 	check | reason | fd | clock | kernel | version) echo 0 ;;
 	region | memfd | blob | identity | address | generation | ring | ring-layout | slots | slots-consumer) echo 1 ;;
 	bits | fd-terms) echo 1 ;;
-	doorbell | fd-kind | fds | fence | path | socket | watch) echo 2 ;;
+	doorbell | fd-kind | fds | fence | path | socket | udp | udp-receive | udp-send | udp-socket | watch) echo 2 ;;
 	wire | codec | terms | quota | channel | connect | handshake | listen | listener | options | tx | rx) echo 3 ;;
 	admission | attach | membership | publisher | renewal | rx-slots | tx-slots) echo 3 ;;
 	*) echo none ;;

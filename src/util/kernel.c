@@ -17,6 +17,8 @@ static const char *const names[] = {
 	[RF__KERNEL_COLLAPSE] = "collapse",
 	[RF__KERNEL_BLOB_SHARED] = "blobshared",
 	[RF__KERNEL_MEMBARRIER] = "membarrier",
+	[RF__KERNEL_UDP_SEGMENT] = "udpsegment",
+	[RF__KERNEL_UDP_GRO] = "udpgro",
 };
 
 bool rf__kernel_has(enum rf__kernel_feature feature)

@@ -15,7 +15,9 @@ enum rf__kernel_feature {
 	RF__KERNEL_POPULATE,    /* "populate": MADV_POPULATE_READ */
 	RF__KERNEL_COLLAPSE,    /* "collapse": MADV_COLLAPSE */
 	RF__KERNEL_BLOB_SHARED, /* "blobshared": shared read-only mappings after F_SEAL_WRITE */
-	RF__KERNEL_MEMBARRIER   /* "membarrier": its global expedited commands, at registration */
+	RF__KERNEL_MEMBARRIER,  /* "membarrier": its global expedited commands, at registration */
+	RF__KERNEL_UDP_SEGMENT, /* "udpsegment": UDP_SEGMENT, at opening */
+	RF__KERNEL_UDP_GRO      /* "udpgro": UDP_GRO, at opening */
 };
 
 /* May the feature be tried? What the kernel says to it is to be handled all the same. Constant
