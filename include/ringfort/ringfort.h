@@ -11,6 +11,7 @@
 #include <ringfort/options.h>
 #include <ringfort/publisher.h>
 #include <ringfort/rx.h>
+#include <ringfort/task.h>
 #include <ringfort/tx.h>
 #include <ringfort/typed.h>
 #include <ringfort/types.h>

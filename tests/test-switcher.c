@@ -1,0 +1,905 @@
+/* SPDX-License-Identifier: MIT */
+/* The switcher: order, shares, passes, drains, back-pressure, what waits for room, and how tasks end. */
+#include "switcher-fixture.h"
+
+#include <stdio.h>
+
+static const struct rf_handle port = {0, 1}, other_port = {1, 1};
+
+static struct actor output_actor(uint8_t on_full, unsigned n)
+{
+	return (struct actor){.on_full = on_full, .to_give = n, .port = port};
+}
+
+static void wake_for_room(const struct actor *actor, unsigned room)
+{
+	scene.room[0] = room;
+	assert_int_equal(rf__switcher_wake(&scene.switcher, actor->self, RF__WAKE_ROOM), 0);
+}
+
+static const struct rf__switcher_stats *stats(void)
+{
+	return &scene.switcher.stats;
+}
+
+/* Order and passes */
+
+static void tasks_run_in_the_order_in_which_they_became_ready(void **state)
+{
+	static const unsigned order[] = {3, 0, 2, 1};
+	struct actor a[4] = {{0}};
+	struct rf__group *group = actors();
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++)
+		spawn(group, &a[i]);
+	settle_all();
+	for (unsigned i = 0; i < 4; i++)
+		give(&a[order[i]], 1);
+	give(&a[3], 1); /* again changes nothing */
+	run();
+	assert_int_equal(scene.n_log, 4);
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(scene.log[i], order[i]);
+	assert_int_equal(a[3].inputs, 2);
+	assert_false(rf__switcher_is_ready(&scene.switcher));
+	assert_int_equal(run(), 0);
+}
+
+/* Two that wake each other would keep the worker from its ports. */
+static void what_becomes_ready_in_a_pass_runs_in_the_next(void **state)
+{
+	struct actor a[2] = {{0}};
+	struct rf__group *group = actors();
+
+	(void)state;
+	spawn(group, &a[0]);
+	spawn(group, &a[1]);
+	settle_all();
+	give(&a[0], 1);
+	scene.inputs[1] = 1;
+	scene.wakes = 2;
+	run();
+	assert_int_equal(a[0].calls, 1);
+	assert_int_equal(a[1].calls, 0);
+	assert_true(rf__switcher_is_ready(&scene.switcher));
+	scene.wakes = 1;
+	scene.inputs[0] = 1;
+	run();
+	assert_int_equal(a[1].calls, 1);
+	assert_int_equal(a[0].calls, 1);
+	scene.wakes = 0;
+	run();
+	assert_int_equal(a[0].calls, 2);
+}
+
+static void a_task_runs_once_in_a_pass_and_for_its_quantum(void **state)
+{
+	struct actor a[2] = {{0}};
+	struct rf__group *group = actors();
+
+	(void)state;
+	spawn(group, &a[0]);
+	spawn(group, &a[1]);
+	settle_all();
+	give(&a[0], 100);
+	give(&a[1], 1);
+	assert_int_equal(run(), 16 + 1);
+	assert_int_equal(a[0].inputs, 16);
+	assert_int_equal(a[1].inputs, 1);
+	settle_all();
+	assert_int_equal(a[0].inputs, 100);
+	assert_int_equal(stats()->inputs, 101);
+	assert_int_equal(stats()->refused, 0);
+}
+
+static void a_pass_that_was_cut_short_is_continued_first(void **state)
+{
+	struct actor a[6] = {{0}};
+	struct rf__group *group = actors();
+	uint64_t passes;
+
+	(void)state;
+	for (unsigned i = 0; i < 6; i++)
+		spawn(group, &a[i]);
+	settle_all();
+	passes = stats()->passes;
+	for (unsigned i = 0; i < 5; i++)
+		give(&a[i], 1);
+	assert_int_equal(rf__switcher_run(&scene.switcher, 0, 2), 2);
+	assert_int_equal(stats()->exhausted, 1);
+	give(&a[5], 1);
+	give(&a[0], 1);
+	assert_int_equal(run(), 3);
+	assert_int_equal(stats()->passes, passes + 1);
+	assert_int_equal(a[5].inputs, 0);
+	assert_int_equal(run(), 2);
+	assert_int_equal(a[5].inputs, 1);
+	assert_int_equal(a[0].inputs, 2);
+}
+
+/* Drains and back-pressure */
+
+static void a_task_that_fills_the_array_gets_no_input_and_others_run(void **state)
+{
+	struct actor a[2] = {{.to_give = 40, .port = port}, {0}};
+	struct rf__group *group = actors();
+
+	(void)state;
+	scene.room[0] = 100;
+	spawn(group, &a[0]);
+	spawn(group, &a[1]);
+	give(&a[0], 1);
+	give(&a[1], 1);
+	run();
+	assert_int_equal(a[0].popped, 16);
+	assert_int_equal(a[0].inputs, 0);
+	assert_int_equal(a[1].inputs, 1);
+	run();
+	assert_int_equal(a[0].popped, 32);
+	assert_int_equal(a[0].inputs, 0);
+	run();
+	assert_int_equal(a[0].popped, 40);
+	assert_int_equal(a[0].inputs, 1);
+	assert_int_equal(stats()->delivered, 40);
+}
+
+static void a_batch_is_drained_before_the_next_one_is_given(void **state)
+{
+	struct actor a = {.echoes = true, .port = port};
+
+	(void)state;
+	scene.room[0] = 100;
+	spawn(actors(), &a);
+	settle_all();
+	give(&a, 6);
+	run();
+	assert_int_equal(a.inputs, 6);
+	assert_int_equal(a.popped, 6);
+	assert_int_equal(a.calls, 2);
+	for (unsigned i = 0; i < 6; i++)
+		assert_int_equal(scene.sent[i], i);
+}
+
+static void what_was_not_taken_is_offered_again_after_more_came(void **state)
+{
+	struct actor a = {.take_most = 1};
+
+	(void)state;
+	spawn(actors(), &a);
+	settle_all();
+	give(&a, 3);
+	settle_all(); /* it gives nothing for it, so it is left alone */
+	assert_int_equal(a.inputs, 1);
+	assert_int_equal(stats()->refused, 2);
+	give(&a, 1);
+	settle_all();
+	assert_int_equal(a.inputs, 2);
+}
+
+static void what_was_not_taken_is_offered_again_after_output(void **state)
+{
+	struct actor a = {.take_most = 1, .echoes = true, .port = port};
+
+	(void)state;
+	scene.room[0] = 100;
+	spawn(actors(), &a);
+	settle_all();
+	give(&a, 5);
+	settle_all();
+	assert_int_equal(a.inputs, 5);
+	assert_int_equal(scene.n_sent, 5);
+}
+
+static void what_was_not_taken_is_offered_again_after_expiry(void **state)
+{
+	struct actor a = {.take_most = 2, .expiry = 100};
+
+	(void)state;
+	spawn(actors(), &a);
+	settle_all();
+	give(&a, 4);
+	settle_all();
+	assert_int_equal(a.inputs, 2);
+	assert_int_equal(rf__switcher_expire(&scene.switcher, 100, 10), 1);
+	run_at(100);
+	assert_int_equal(a.inputs, 4);
+}
+
+/* No room */
+
+static void held_output_waits_and_so_does_its_task(void **state)
+{
+	struct actor a = output_actor(RF_FULL_HOLD, 6);
+
+	(void)state;
+	scene.room[0] = 1;
+	spawn(actors(), &a);
+	settle_all();
+	assert_int_equal(a.popped, 4); /* the batch that did not fit */
+	assert_int_equal(stats()->waited, 3);
+	give(&a, 1);
+	settle_all();
+	assert_int_equal(a.inputs, 0);
+	wake_for_room(&a, 2);
+	settle_all();
+	assert_int_equal(scene.n_sent, 3);
+	assert_int_equal(a.popped, 4);
+	wake_for_room(&a, 10);
+	settle_all();
+	assert_int_equal(scene.n_sent, 6);
+	assert_int_equal(a.inputs, 1);
+	for (unsigned i = 0; i < 6; i++)
+		assert_int_equal(scene.sent[i], i);
+}
+
+static void held_output_does_not_stop_time(void **state)
+{
+	struct actor a = output_actor(RF_FULL_HOLD, 1);
+
+	(void)state;
+	a.expiry = 50;
+	a.every = 50;
+	spawn(actors(), &a);
+	settle_all();
+	for (uint64_t now = 50; now <= 200; now += 50) {
+		assert_int_equal(rf__switcher_expire(&scene.switcher, now, 10), 1);
+		run_at(now);
+	}
+	assert_int_equal(a.expiries, 4);
+	assert_int_equal(scene.n_sent, 0);
+}
+
+static void outputs_for_other_ports_pass_and_those_for_one_do_not(void **state)
+{
+	struct actor a = output_actor(RF_FULL_HOLD, 4);
+
+	(void)state;
+	a.alternates = true;
+	scene.room[1] = 10;
+	spawn(actors(), &a);
+	settle_all();
+	assert_int_equal(scene.n_sent, 2);
+	assert_int_equal(scene.ports[0], 1);
+	assert_int_equal(scene.sent[1], 3);
+	wake_for_room(&a, 10);
+	settle_all();
+	assert_int_equal(scene.sent[2], 0);
+	assert_int_equal(scene.sent[3], 2);
+}
+
+/* Room comes between two outputs of one batch for that port: the later one waits all the same. */
+static void room_in_between_does_not_change_the_order(void **state)
+{
+	struct actor a = output_actor(RF_FULL_DROP_OLDEST, 2);
+
+	(void)state;
+	spawn(actors(), &a);
+	settle_all();
+	assert_int_equal(stats()->waited, 2);
+	scene.room[0] = 1; /* and nobody says so */
+	a.to_give = 1;
+	give(&a, 1);
+	settle_all();
+	assert_int_equal(scene.n_sent, 1);
+	assert_int_equal(scene.sent[0], 0);
+	wake_for_room(&a, 5);
+	settle_all();
+	assert_int_equal(scene.sent[1], 1);
+	assert_int_equal(scene.sent[2], 2);
+}
+
+static void dropped_output_is_counted_and_the_task_goes_on(void **state)
+{
+	struct actor a = output_actor(RF_FULL_DROP, 10);
+
+	(void)state;
+	scene.room[0] = 3;
+	spawn(actors(), &a);
+	give(&a, 1);
+	settle_all();
+	assert_int_equal(a.popped, 10);
+	assert_int_equal(a.inputs, 1);
+	assert_int_equal(scene.n_sent, 3);
+	assert_int_equal(scene.n_discarded, 7);
+	assert_int_equal(stats()->dropped, 7);
+}
+
+static void the_oldest_is_dropped_where_a_batch_waits(void **state)
+{
+	struct actor a = output_actor(RF_FULL_DROP_OLDEST, 11);
+
+	(void)state;
+	spawn(actors(), &a);
+	give(&a, 1);
+	settle_all();
+	assert_int_equal(a.popped, 11);
+	assert_int_equal(a.inputs, 1);
+	assert_int_equal(stats()->dropped, 7);
+	wake_for_room(&a, 10);
+	settle_all();
+	assert_int_equal(scene.n_sent, 4);
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(scene.sent[i], 7 + i);
+}
+
+static void returned_output_comes_back_as_unsent(void **state)
+{
+	struct actor a = output_actor(RF_FULL_RETURN, 5);
+
+	(void)state;
+	scene.room[0] = 3;
+	spawn(actors(), &a);
+	settle_all();
+	assert_int_equal(a.unsent, 2);
+	assert_int_equal(a.error, -EAGAIN);
+	assert_int_equal(a.user, 4);
+	assert_int_equal(stats()->returned, 2);
+	assert_int_equal(scene.n_discarded, 2);
+}
+
+static void what_can_never_be_sent_comes_back_or_is_dropped(void **state)
+{
+	struct rf__group *group = actors();
+	struct actor a[4];
+
+	(void)state;
+	for (uint8_t policy = RF_FULL_HOLD; policy <= RF_FULL_RETURN; policy++) {
+		a[policy] = output_actor(policy, 2);
+		a[policy].port.generation = 2;
+		spawn(group, &a[policy]);
+	}
+	settle_all();
+	assert_int_equal(a[RF_FULL_HOLD].unsent, 2);
+	assert_int_equal(a[RF_FULL_HOLD].error, -EPIPE);
+	assert_int_equal(a[RF_FULL_RETURN].unsent, 2);
+	assert_int_equal(a[RF_FULL_DROP].unsent + a[RF_FULL_DROP_OLDEST].unsent, 0);
+	assert_int_equal(stats()->dropped, 4);
+	assert_int_equal(scene.n_discarded, 8);
+}
+
+/* Groups */
+
+static void keep_busy(struct actor *actors_of_one, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		give(&actors_of_one[i], 1000);
+}
+
+/* One greedy task beside thirty: their types get what their shares say, whoever has more tasks. */
+static void groups_get_their_shares(void **state)
+{
+	struct rf__group *one = add_group(&actor_ops, 32, 1), *many = add_group(&actor_ops, 96, 30);
+	struct actor a = {0}, b[30] = {{0}};
+
+	(void)state;
+	spawn(one, &a);
+	for (unsigned i = 0; i < 30; i++)
+		spawn(many, &b[i]);
+	settle_all();
+	one->events = many->events = 0;
+	keep_busy(&a, 1);
+	keep_busy(b, 30);
+	for (unsigned i = 0; i < 12; i++)
+		rf__switcher_run(&scene.switcher, 0, 128);
+	assert_true(one->events <= many->events / 3 + 32);
+	assert_true(many->events >= 12 * 64);
+}
+
+static void a_group_with_many_tasks_takes_nothing_from_one_with_few(void **state)
+{
+	struct rf__group *few = add_group(&actor_ops, 0, 2), *many = add_group(&actor_ops, 0, 40);
+	struct actor a[2] = {{0}}, b[40] = {{0}};
+
+	(void)state;
+	for (unsigned i = 0; i < 40; i++)
+		spawn(many, &b[i]);
+	spawn(few, &a[0]);
+	spawn(few, &a[1]);
+	settle_all();
+	keep_busy(b, 40);
+	keep_busy(a, 2);
+	rf__switcher_run(&scene.switcher, 0, 4 * 16);
+	assert_int_equal(a[0].inputs, 16);
+	assert_int_equal(a[1].inputs, 16);
+	assert_int_equal(many->events, 40 + 2 * 16);
+}
+
+/* A turn may go beyond the share; the next round pays for it. */
+static void debts_are_paid(void **state)
+{
+	struct rf__group *group[2] = {add_group(&actor_ops, 20, 8), add_group(&actor_ops, 20, 8)};
+	struct actor a[2][8] = {{{0}}};
+
+	(void)state;
+	for (unsigned i = 0; i < 16; i++)
+		spawn(group[i % 2], &a[i % 2][i / 2]);
+	settle_all();
+	group[0]->events = group[1]->events = 0;
+	keep_busy(a[0], 8);
+	keep_busy(a[1], 8);
+	rf__switcher_run(&scene.switcher, 0, 5 * 40);
+	/* 32 against a share of 20, then 16, 16, 32 and so on: never a turn ahead for long */
+	assert_in_range(group[0]->events, 5 * 20 - 16, 5 * 20 + 16);
+	assert_in_range(group[1]->events, 5 * 20 - 16, 5 * 20 + 16);
+}
+
+/* Expiry */
+
+static void expiry_is_called_when_it_is_due_and_not_before(void **state)
+{
+	struct actor a = {.expiry = 100, .every = 30};
+
+	(void)state;
+	spawn(actors(), &a);
+	settle_all();
+	assert_int_equal(rf__switcher_next_expiry(&scene.switcher), 100);
+	assert_int_equal(rf__switcher_expire(&scene.switcher, 99, 10), 0);
+	assert_int_equal(rf__switcher_expire(&scene.switcher, 105, 10), 1);
+	assert_int_equal(a.expiries, 0);
+	run_at(105);
+	assert_int_equal(a.expiries, 1);
+	assert_int_equal(rf__switcher_next_expiry(&scene.switcher), 135);
+	a.expiry = RF_FOREVER;
+	give(&a, 1);
+	run_at(110);
+	assert_int_equal(rf__switcher_next_expiry(&scene.switcher), RF_FOREVER);
+}
+
+static void expiries_have_a_budget(void **state)
+{
+	struct rf__group *group = actors();
+	struct actor a[20] = {{0}};
+	unsigned called = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++) {
+		a[i].expiry = 10;
+		spawn(group, &a[i]);
+	}
+	settle_all();
+	assert_int_equal(rf__switcher_expire(&scene.switcher, 10, 15), 15);
+	assert_int_equal(stats()->exhausted, 1);
+	assert_true(rf__switcher_next_expiry(&scene.switcher) <= 10);
+	assert_int_equal(rf__switcher_expire(&scene.switcher, 10, 15), 5);
+	run_at(10);
+	for (unsigned i = 0; i < 20; i++)
+		called += a[i].expiries;
+	assert_int_equal(called, 20);
+}
+
+static void an_expiry_in_the_past_again_and_again_is_put_off(void **state)
+{
+	struct actor a = {.expiry = 5, .stubborn = true};
+
+	(void)state;
+	spawn(actors(), &a);
+	run_at(10);
+	assert_int_equal(rf__switcher_expire(&scene.switcher, 10, 10), 1); /* once is fine */
+	run_at(10);
+	assert_int_equal(stats()->past, 1);
+	assert_int_equal(rf__switcher_expire(&scene.switcher, 1009, 10), 0);
+	assert_int_equal(rf__switcher_expire(&scene.switcher, 1010, 10), 1);
+	run_at(1010);
+	assert_int_equal(stats()->past, 2);
+	assert_int_equal(a.expiries, 2);
+}
+
+/* Generations */
+
+static void handles_of_tasks_that_are_gone_are_stale(void **state)
+{
+	struct rf_handle old;
+	struct actor a = {0}, b = {0};
+	struct rf__group *group = actors();
+
+	(void)state;
+	spawn(group, &a);
+	settle_all();
+	old = a.self;
+	assert_int_equal(rf__switcher_kill(&scene.switcher, old), 0);
+	assert_int_equal(rf__switcher_wake(&scene.switcher, old, RF__WAKE_INPUT), -ESTALE);
+	spawn(group, &b);
+	assert_int_equal(b.self.index, old.index);
+	assert_int_not_equal(b.self.generation, old.generation);
+	settle_all();
+	assert_int_equal(rf__switcher_wake(&scene.switcher, old, RF__WAKE_INPUT), -ESTALE);
+	assert_int_equal(rf__switcher_stop(&scene.switcher, old, 0), -ESTALE);
+	assert_int_equal(rf__switcher_kill(&scene.switcher, old), -ESTALE);
+	assert_false(rf__switcher_is_ready(&scene.switcher));
+	assert_int_equal(stats()->stale, 4);
+	assert_int_equal(b.finis, 0);
+}
+
+static void handles_of_nobody_are_stale(void **state)
+{
+	static const struct rf_handle none[] = {{0, 0}, {1, 1}, {63, 1}, {64, 1}, {UINT32_MAX, 1},
+		{UINT32_MAX, UINT32_MAX}, {0, UINT32_MAX}};
+	struct actor a = {0};
+
+	(void)state;
+	spawn(actors(), &a);
+	for (unsigned i = 0; i < sizeof(none) / sizeof(*none); i++)
+		assert_int_equal(
+			rf__switcher_wake(&scene.switcher, none[i], RF__WAKE_INPUT), -ESTALE);
+	assert_int_equal(stats()->stale, sizeof(none) / sizeof(*none));
+}
+
+static void a_generation_is_never_nobodys(void **state)
+{
+	struct rf__group *group = actors();
+	struct actor a = {0};
+
+	(void)state;
+	spawn(group, &a);
+	scene.switcher.tasks[a.self.index].generation = a.self.generation = UINT32_MAX;
+	rf__switcher_kill(&scene.switcher, a.self);
+	spawn(group, &a);
+	assert_int_equal(a.self.generation, 1);
+}
+
+/* Birth and end */
+
+static void there_are_as_many_tasks_as_there_is_room_for(void **state)
+{
+	struct rf__group *small = add_group(&actor_ops, 0, 2), *large = actors();
+	struct actor a[SCENE_TASKS + 1] = {{0}};
+	struct rf_handle task;
+
+	(void)state;
+	spawn(small, &a[0]);
+	spawn(small, &a[1]);
+	assert_int_equal(rf__switcher_spawn(&scene.switcher, small, &a[2], &task), -ENOSPC);
+	for (unsigned i = 2; i < SCENE_TASKS; i++)
+		spawn(large, &a[i]);
+	assert_int_equal(
+		rf__switcher_spawn(&scene.switcher, large, &a[SCENE_TASKS], &task), -ENOSPC);
+	rf__switcher_kill(&scene.switcher, a[0].self);
+	spawn(large, &a[SCENE_TASKS]);
+}
+
+static void a_task_that_does_not_begin_is_none(void **state)
+{
+	struct actor a = {.error = -EBADMSG}, b = {0};
+	struct rf__group *group = actors();
+	struct rf_handle task;
+
+	(void)state;
+	assert_int_equal(rf__switcher_spawn(&scene.switcher, group, &a, &task), -EBADMSG);
+	assert_int_equal(a.finis, 0);
+	assert_int_equal(scene.switcher.n, 0);
+	assert_int_equal(rf__switcher_wake(&scene.switcher, a.self, RF__WAKE_INPUT), -ESTALE);
+	spawn(group, &b);
+	assert_int_equal(run(), 1);
+}
+
+static void a_task_that_is_done_is_reaped_after_its_last_output(void **state)
+{
+	struct actor a = output_actor(RF_FULL_HOLD, 5);
+
+	(void)state;
+	a.done = true;
+	scene.room[0] = 4;
+	spawn(actors(), &a);
+	settle_all();
+	assert_int_equal(a.finis, 0);
+	wake_for_room(&a, 1);
+	settle_all();
+	assert_int_equal(a.finis, 1);
+	assert_int_equal(scene.n_sent, 5);
+	assert_int_equal(scene.n_ended, 1);
+	assert_int_equal(scene.error, 0);
+	assert_int_equal(stats()->ended, 1);
+	assert_int_equal(stats()->killed, 0);
+}
+
+static void shutdown_tells_drains_and_reaps(void **state)
+{
+	struct actor a[3] = {{.done_when_told = true}, {.done_when_told = true}, {0}};
+	struct rf__group *group = actors();
+	struct rf_handle task;
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++)
+		spawn(group, &a[i]);
+	settle_all();
+	a[1].to_give = 20;
+	a[1].port = port;
+	scene.room[0] = 100;
+	rf__switcher_shutdown(&scene.switcher, 500);
+	assert_int_equal(rf__switcher_spawn(&scene.switcher, group, &a[0], &task), -ESHUTDOWN);
+	settle_all();
+	assert_int_equal(a[0].told, 1);
+	assert_int_equal(a[0].until, 500);
+	assert_int_equal(a[0].finis + a[1].finis, 2);
+	assert_int_equal(scene.n_sent, 20);
+	assert_int_equal(scene.switcher.n, 1);
+	assert_int_equal(rf__switcher_next_expiry(&scene.switcher), 500);
+	assert_int_equal(rf__switcher_expire(&scene.switcher, 500, 10), 1);
+	assert_int_equal(a[2].finis, 1);
+	assert_int_equal(scene.error, -ETIMEDOUT);
+	assert_int_equal(stats()->killed, 1);
+}
+
+static void the_deadline_holds_for_those_that_never_stop(void **state)
+{
+	struct actor a[3] = {{.to_give = 1u << 30, .on_full = RF_FULL_DROP, .port = port},
+		{.to_give = 4, .on_full = RF_FULL_HOLD, .port = port}, {.expiry = 1, .every = 10}};
+	struct rf__group *group = actors();
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++)
+		spawn(group, &a[i]);
+	run();
+	rf__switcher_shutdown(&scene.switcher, 500);
+	for (uint64_t now = 1; now < 500; now += 7) {
+		rf__switcher_expire(&scene.switcher, now, 10);
+		run_at(now);
+	}
+	assert_int_equal(scene.switcher.n, 3);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(a[i].told, 1);
+	rf__switcher_expire(&scene.switcher, 500, 10);
+	assert_int_equal(scene.switcher.n, 0);
+	assert_int_equal(stats()->killed, 3);
+	assert_int_equal(
+		stats()->outputs, stats()->delivered + stats()->returned + stats()->dropped);
+	assert_int_equal(scene.n_discarded, stats()->dropped);
+}
+
+static void a_later_stop_only_shortens_the_time(void **state)
+{
+	struct actor a = {0};
+
+	(void)state;
+	spawn(actors(), &a);
+	settle_all();
+	rf__switcher_stop(&scene.switcher, a.self, 100);
+	rf__switcher_stop(&scene.switcher, a.self, 900);
+	settle_all();
+	assert_int_equal(a.told, 1);
+	assert_int_equal(rf__switcher_next_expiry(&scene.switcher), 100);
+	rf__switcher_stop(&scene.switcher, a.self, 50);
+	assert_int_equal(rf__switcher_expire(&scene.switcher, 50, 1), 1);
+	assert_int_equal(scene.switcher.n, 0);
+}
+
+static void a_task_may_be_killed_while_it_runs(void **state)
+{
+	struct actor a[2] = {{.to_give = 40, .port = port}, {0}};
+	struct rf__group *group = actors();
+
+	(void)state;
+	scene.room[0] = 100;
+	spawn(group, &a[0]);
+	spawn(group, &a[1]);
+	scene.kills = a[0].self;
+	run();
+	assert_int_equal(a[0].finis, 1);
+	assert_int_equal(a[0].popped, 4);
+	assert_int_equal(scene.error, -ECANCELED);
+	assert_int_equal(a[1].finis, 0);
+}
+
+static void a_ready_task_may_be_killed_by_another(void **state)
+{
+	struct rf__group *group = actors(), *other = add_group(&actor_ops, 0, 8);
+	struct actor a[4] = {{.to_give = 1, .port = port}, {0}, {0}, {0}};
+
+	(void)state;
+	scene.room[0] = 100;
+	spawn(group, &a[0]);
+	spawn(other, &a[1]);
+	spawn(other, &a[2]);
+	spawn(group, &a[3]);
+	scene.kills = a[1].self;
+	run();
+	assert_int_equal(a[1].finis, 1);
+	assert_int_equal(scene.switcher.n, 3);
+	assert_false(rf__switcher_is_ready(&scene.switcher));
+	give(&a[2], 1);
+	assert_int_equal(run(), 1);
+}
+
+static void end_reaps_all_that_are_left(void **state)
+{
+	struct actor a[3] = {{.to_give = 3, .port = port}, {.expiry = 5}, {0}};
+	struct rf__group *group = actors();
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++)
+		spawn(group, &a[i]);
+	run();
+	give(&a[2], 1);
+	rf__switcher_end(&scene.switcher);
+	assert_int_equal(a[0].finis + a[1].finis + a[2].finis, 3);
+	assert_int_equal(scene.n_discarded, 3);
+	assert_int_equal(scene.switcher.n, 0);
+	assert_false(rf__switcher_is_ready(&scene.switcher));
+	assert_int_equal(rf__switcher_next_expiry(&scene.switcher), RF_FOREVER);
+	assert_int_equal(run(), 0);
+}
+
+/* Misbehaviour */
+
+static void more_taken_than_given_counts_as_all(void **state)
+{
+	struct actor a = {.claim_more = 1000};
+
+	(void)state;
+	spawn(actors(), &a);
+	a.claim_more = 1000;
+	give(&a, 6);
+	settle_all();
+	assert_int_equal(stats()->inputs, 6);
+	assert_int_equal(stats()->overtook, 2);
+	assert_int_equal(scene.inputs[a.self.index], 0);
+}
+
+static void more_outputs_than_room_count_as_the_room(void **state)
+{
+	struct actor a = {.to_give = 4, .port = port, .claim_more = UINT32_MAX - 4};
+
+	(void)state;
+	scene.room[0] = 100;
+	spawn(actors(), &a);
+	run();
+	assert_int_equal(stats()->overfull, 1);
+	assert_int_equal(stats()->outputs, 4);
+	assert_int_equal(scene.n_sent, 4);
+}
+
+static void unknown_kinds_and_policies_are_refused(void **state)
+{
+	struct actor a[3] = {{.kind = RF_OUTPUT_FDS + 1}, {.kind = UINT16_MAX},
+		{.kind = RF_OUTPUT_MESSAGE, .on_full = 200}};
+	struct rf__group *group = actors();
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		a[i].to_give = 1;
+		a[i].port = other_port;
+		spawn(group, &a[i]);
+	}
+	settle_all();
+	assert_int_equal(stats()->unknown, 3);
+	assert_int_equal(a[0].error, -EINVAL);
+	assert_int_equal(a[1].unsent, 1);
+	assert_int_equal(stats()->dropped, 1);
+	assert_int_equal(scene.n_sent, 0);
+}
+
+/* Types */
+
+static void a_type_may_have_nothing_but_state(void **state)
+{
+	const struct rf_task_ops bare = {.size = sizeof(bare), .name = "bare"};
+	struct rf_handle task;
+
+	(void)state;
+	assert_int_equal(
+		rf__switcher_spawn(&scene.switcher, add_group(&bare, 0, 4), NULL, &task), 0);
+	settle_all();
+	scene.inputs[task.index] = 10;
+	rf__switcher_wake(&scene.switcher, task, RF__WAKE_INPUT);
+	settle_all();
+	assert_int_equal(stats()->inputs, 10);
+	rf__switcher_shutdown(&scene.switcher, 10);
+	settle_all();
+	assert_int_equal(scene.switcher.n, 0);
+	assert_int_equal(stats()->killed, 0);
+}
+
+static void types_that_cannot_be_are_refused(void **state)
+{
+	struct rf_task_ops ops[6];
+	struct rf__group group;
+
+	(void)state;
+	for (unsigned i = 0; i < 6; i++)
+		ops[i] = actor_ops;
+	ops[0].size = 8;
+	ops[1].quantum = RF_QUANTUM_MAX + 1;
+	ops[2].batch = RF_BATCH_MAX + 1;
+	ops[3].state_align = 24;
+	ops[4].state_align = 128;
+	ops[5].state_size = SIZE_MAX;
+	for (unsigned i = 0; i < 6; i++) {
+		assert_int_equal(rf__group_memory(&ops[i], 1), 0);
+		assert_int_equal(rf__group_init(&group, &ops[i], 0, 1, NULL), -EINVAL);
+	}
+}
+
+static void a_type_of_an_older_header_has_what_it_had(void **state)
+{
+	struct rf_task_ops old = actor_ops;
+	struct actor a = {.done = true};
+
+	(void)state;
+	old.size = offsetof(struct rf_task_ops, is_done); /* what follows is not looked at */
+	spawn(add_group(&old, 0, 1), &a);
+	settle_all();
+	assert_int_equal(scene.switcher.n, 1);
+}
+
+static int aligned_init(
+	void *state, struct rf_context *context, struct rf_handle self, const void *argument)
+{
+	static const char zero[24];
+
+	(void)context;
+	(void)self;
+	(void)argument;
+	if ((uintptr_t)state % 64 || memcmp(state, zero, sizeof(zero)) != 0)
+		return -EFAULT;
+	memset(state, 0xff, sizeof(zero));
+	return 0;
+}
+
+static void state_is_aligned_and_zero(void **state)
+{
+	const struct rf_task_ops ops = {
+		.size = sizeof(ops), .state_size = 24, .state_align = 64, .init = aligned_init};
+	struct rf__group *group = add_group(&ops, 0, 3);
+	struct rf_handle task;
+
+	(void)state;
+	for (unsigned i = 0; i < 10; i++) {
+		assert_int_equal(rf__switcher_spawn(&scene.switcher, group, NULL, &task), 0);
+		if (i >= 2)
+			assert_int_equal(rf__switcher_kill(&scene.switcher, task), 0);
+	}
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, scene_begin, scene_end)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(tasks_run_in_the_order_in_which_they_became_ready),
+		TEST(what_becomes_ready_in_a_pass_runs_in_the_next),
+		TEST(a_task_runs_once_in_a_pass_and_for_its_quantum),
+		TEST(a_pass_that_was_cut_short_is_continued_first),
+		TEST(a_task_that_fills_the_array_gets_no_input_and_others_run),
+		TEST(a_batch_is_drained_before_the_next_one_is_given),
+		TEST(what_was_not_taken_is_offered_again_after_more_came),
+		TEST(what_was_not_taken_is_offered_again_after_output),
+		TEST(what_was_not_taken_is_offered_again_after_expiry),
+		TEST(held_output_waits_and_so_does_its_task),
+		TEST(held_output_does_not_stop_time),
+		TEST(outputs_for_other_ports_pass_and_those_for_one_do_not),
+		TEST(room_in_between_does_not_change_the_order),
+		TEST(dropped_output_is_counted_and_the_task_goes_on),
+		TEST(the_oldest_is_dropped_where_a_batch_waits),
+		TEST(returned_output_comes_back_as_unsent),
+		TEST(what_can_never_be_sent_comes_back_or_is_dropped),
+		TEST(groups_get_their_shares),
+		TEST(a_group_with_many_tasks_takes_nothing_from_one_with_few),
+		TEST(debts_are_paid),
+		TEST(expiry_is_called_when_it_is_due_and_not_before),
+		TEST(expiries_have_a_budget),
+		TEST(an_expiry_in_the_past_again_and_again_is_put_off),
+		TEST(handles_of_tasks_that_are_gone_are_stale),
+		TEST(handles_of_nobody_are_stale),
+		TEST(a_generation_is_never_nobodys),
+		TEST(there_are_as_many_tasks_as_there_is_room_for),
+		TEST(a_task_that_does_not_begin_is_none),
+		TEST(a_task_that_is_done_is_reaped_after_its_last_output),
+		TEST(shutdown_tells_drains_and_reaps),
+		TEST(the_deadline_holds_for_those_that_never_stop),
+		TEST(a_later_stop_only_shortens_the_time),
+		TEST(a_task_may_be_killed_while_it_runs),
+		TEST(a_ready_task_may_be_killed_by_another),
+		TEST(end_reaps_all_that_are_left),
+		TEST(more_taken_than_given_counts_as_all),
+		TEST(more_outputs_than_room_count_as_the_room),
+		TEST(unknown_kinds_and_policies_are_refused),
+		TEST(a_type_may_have_nothing_but_state),
+		TEST(types_that_cannot_be_are_refused),
+		TEST(a_type_of_an_older_header_has_what_it_had),
+		TEST(state_is_aligned_and_zero),
+	};
+
+	rf_test_limit(50);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
