@@ -104,6 +104,11 @@ size_t rf__group_memory(const struct rf_task_ops *ops, uint32_t tasks)
 	return round_up((size_t)bytes, LINE) + LINE;
 }
 
+static void clear(struct rf__link *queue)
+{
+	queue->next = queue->previous = queue;
+}
+
 int rf__group_init(struct rf__group *group, const struct rf_task_ops *ops, uint32_t share,
 	uint32_t tasks, void *memory)
 {
@@ -115,6 +120,8 @@ int rf__group_init(struct rf__group *group, const struct rf_task_ops *ops, uint3
 	group->share = share > group->ops.quantum ? share : group->ops.quantum;
 	group->most = tasks;
 	group->free = NONE;
+	clear(&group->ready);
+	clear(&group->again);
 	group->state_stride = state_stride(&group->ops);
 	group->cold_stride = cold_stride(&group->ops);
 	group->states = carve(&rest, group->state_stride * tasks);
@@ -172,19 +179,47 @@ static void append_queue(struct rf__group_queue *queue, struct rf__group_queue *
 	more->first = more->last = NULL;
 }
 
-static void enqueue(struct rf__switcher *switcher, struct rf__task *task)
+static struct rf__task *task_at(struct rf__link *link)
+{
+	return (struct rf__task *)(void *)link;
+}
+
+static bool is_empty(const struct rf__link *queue)
+{
+	return queue->next == queue;
+}
+
+static void append(struct rf__link *queue, struct rf__link *link)
+{
+	link->next = queue;
+	link->previous = queue->previous;
+	queue->previous->next = link;
+	queue->previous = link;
+}
+
+static void append_all(struct rf__link *queue, struct rf__link *more)
+{
+	if (is_empty(more))
+		return;
+	more->next->previous = queue->previous;
+	more->previous->next = queue;
+	queue->previous->next = more->next;
+	queue->previous = more->previous;
+	clear(more);
+}
+
+static bool is_later(const struct rf__switcher *switcher, const struct rf__task *task)
+{
+	return task->pass == switcher->pass + 1;
+}
+
+static void enqueue(struct rf__switcher *switcher, struct rf__task *task, struct rf__link *queue)
 {
 	struct rf__group *group = task->group;
 
 	task->bits |= RF__READY;
 	task->pass = switcher->pass + 1;
-	task->next = NULL;
-	task->previous = group->ready.last;
-	if (task->previous)
-		task->previous->next = task;
-	else
-		group->ready.first = task;
-	group->ready.last = task;
+	append(queue, &task->link);
 	switcher->n_ready++;
 	if (!group->listed)
 		append_group(&switcher->later, group);
@@ -193,35 +228,29 @@ static void enqueue(struct rf__switcher *switcher, struct rf__task *task)
 
 static void dequeue(struct rf__switcher *switcher, struct rf__task *task)
 {
-	struct rf__task_queue *ready = &task->group->ready;
-
-	if (task->previous)
-		task->previous->next = task->next;
-	else
-		ready->first = task->next;
-	if (task->next)
-		task->next->previous = task->previous;
-	else
-		ready->last = task->previous;
+	task->link.previous->next = task->link.next;
+	task->link.next->previous = task->link.previous;
 	task->bits &= (uint16_t)~RF__READY;
 	switcher->n_ready--;
+	switcher->n_first -= !is_later(switcher, task);
 }
 
 /* After its bits have changed. */
 static void consider(struct rf__switcher *switcher, struct rf__task *task)
 {
 	if (!(task->bits & (RF__READY | RF__RUNNING)) && can_run(task))
-		enqueue(switcher, task);
+		enqueue(switcher, task, &task->group->ready);
 }
 
 /* Tasks */
 
 static struct rf__task *take_task(struct rf__switcher *switcher)
 {
-	struct rf__task *task = switcher->free;
+	struct rf__task *task;
 
-	if (task) {
-		switcher->free = task->next;
+	if (switcher->free) {
+		task = task_at(switcher->free);
+		switcher->free = task->link.next;
 		return task;
 	}
 	task = &switcher->tasks[switcher->used];
@@ -236,8 +265,8 @@ static void give_task(struct rf__switcher *switcher, struct rf__task *task)
 {
 	task->generation += task->generation == UINT32_MAX ? 2 : 1;
 	task->bits = 0;
-	task->next = switcher->free;
-	switcher->free = task;
+	task->link.next = switcher->free;
+	switcher->free = &task->link;
 }
 
 int rf__switcher_spawn(struct rf__switcher *switcher, struct rf__group *group, const void *argument,
@@ -263,7 +292,7 @@ int rf__switcher_spawn(struct rf__switcher *switcher, struct rf__group *group, c
 	task->bits = RF__ALIVE | RF__UNDRAINED;
 	switcher->n++;
 	switcher->stats.spawned++;
-	enqueue(switcher, task);
+	enqueue(switcher, task, &group->ready);
 	*ret_task = handle_of(task);
 	return 0;
 }
@@ -412,38 +441,72 @@ unsigned rf__switcher_expire(struct rf__switcher *switcher, uint64_t now, unsign
 	return n;
 }
 
-static bool is_later(const struct rf__switcher *switcher, const struct rf__task *task)
-{
-	return task->pass == switcher->pass + 1;
-}
-
 /* The group in front has none that may run in this pass. Unused share is lost, debts are not. */
 static void retire_group(struct rf__switcher *switcher, struct rf__group *group)
 {
 	take_first_group(&switcher->now);
+	append_all(&group->ready, &group->again);
 	group->visited = false;
 	group->deficit = group->deficit < 0 ? group->deficit : 0;
-	group->listed = group->ready.first != NULL;
+	group->listed = !is_empty(&group->ready);
 	if (group->listed)
 		append_group(&switcher->later, group);
 }
 
-/* The next task of this pass; its group is in front. NULL: there is none. */
+/* The same, but its tasks may have more once others have left enough for that. */
+static void park_group(struct rf__switcher *switcher, struct rf__group *group)
+{
+	take_first_group(&switcher->now);
+	append_group(&switcher->parked, group);
+}
+
+static void unpark_one(struct rf__switcher *switcher)
+{
+	struct rf__group *group = switcher->parked.first;
+
+	if (!group || switcher->left < group->ops.quantum)
+		return;
+	take_first_group(&switcher->parked);
+	append_group(&switcher->now, group);
+}
+
+/* The next task of the group in front: one that waits for its first turn in this pass; or one that had
+ * it, while others wait and have left enough. NULL: the group is not in front any more. */
+static struct rf__task *choose_of(struct rf__switcher *switcher, struct rf__group *group)
+{
+	struct rf__task *first = task_at(group->ready.next);
+
+	if (!is_empty(&group->ready) && !is_later(switcher, first))
+		return first;
+	if (is_empty(&group->again) || !switcher->n_first)
+		retire_group(switcher, group);
+	else if (switcher->left < group->ops.quantum)
+		park_group(switcher, group);
+	else
+		return task_at(group->again.next);
+	return NULL;
+}
+
+/* NULL: the pass is over. Then nobody waits for a first turn, and what is parked goes to the next. */
 static struct rf__task *choose(struct rf__switcher *switcher)
 {
 	struct rf__group *group;
+	struct rf__task *task;
 
-	while ((group = switcher->now.first)) {
-		if (!group->ready.first || is_later(switcher, group->ready.first)) {
-			retire_group(switcher, group);
+	for (;;) {
+		if (!switcher->now.first)
+			append_queue(&switcher->now, &switcher->parked);
+		group = switcher->now.first;
+		if (!group)
+			return NULL;
+		task = choose_of(switcher, group);
+		if (!task)
 			continue;
-		}
 		if (!group->visited)
 			group->deficit += group->share;
 		group->visited = true;
-		return group->ready.first;
+		return task;
 	}
-	return NULL;
 }
 
 static void charge(struct rf__switcher *switcher, struct rf__group *group, unsigned events)
@@ -463,6 +526,7 @@ static void charge(struct rf__switcher *switcher, struct rf__group *group, unsig
 static unsigned run_one(struct rf__switcher *switcher, struct rf__task *task, uint64_t now)
 {
 	struct rf__group *group = task->group;
+	bool first = !is_later(switcher, task);
 	unsigned events;
 
 	dequeue(switcher, task);
@@ -471,9 +535,11 @@ static unsigned run_one(struct rf__switcher *switcher, struct rf__task *task, ui
 	task->bits &= (uint16_t)~RF__RUNNING;
 	if (rf__turn_is_last(task))
 		reap(switcher, task, task->bits & RF__DOOMED ? -ECANCELED : 0);
-	else
-		consider(switcher, task);
+	else if (can_run(task))
+		enqueue(switcher, task, &group->again);
+	switcher->left += (first ? group->ops.quantum : 0) - (uint64_t)events;
 	charge(switcher, group, events);
+	unpark_one(switcher);
 	return events;
 }
 
@@ -485,6 +551,8 @@ unsigned rf__switcher_run(struct rf__switcher *switcher, uint64_t now, unsigned 
 	if (!choose(switcher)) {
 		switcher->pass++;
 		switcher->stats.passes++;
+		switcher->n_first = switcher->n_ready;
+		switcher->left = 0;
 		append_queue(&switcher->now, &switcher->later);
 	}
 	while (n < budget && (task = choose(switcher)))

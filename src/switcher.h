@@ -9,19 +9,20 @@
  * tasks, or greedy ones, takes nothing from the others. Choosing a task and making one ready take the
  * same few steps whatever the number of tasks and groups.
  *
- * A pass runs what was ready when it began, each task once, and at most for its quantum. What becomes or
- * stays ready meanwhile runs in the next. So between becoming ready and running a task waits for at most
- * one turn of each task that is ready with it, and what is left of the running pass: with one group, and a
- * budget that does not cut passes short, less than quantum * (ready tasks now + ready tasks next).
- * A pass that was cut short is continued by the next call before anything else runs.
+ * A pass runs what was ready when it began, each task at least once, and a turn is at most its quantum.
+ * What becomes ready meanwhile runs in the next. A task that still has work after its turn may have more in
+ * the same pass, as the share of its group says, while others wait for their first: out of what those before
+ * left of their quanta. So a pass is never longer than the quanta of what was ready at its beginning, and a
+ * task waits for that, and for the rest of the running pass, at most. A pass that was cut short is continued
+ * by the next call before anything else runs.
  *
  *   run: budget left? -- no --> return
  *    | yes
- *   group in front: its head became ready before this pass? -- no --> behind those for the next pass
- *    | yes
+ *   group in front: one that waits for its first turn? or for more, and there is quantum left over?
+ *    | yes                                    -- no --> the group goes behind those for the next pass
  *   a turn: what waits is sent -> on_shutdown -> on_expiry -> (on_input -> pop_output ...)* -> expiry
  *    |                                                               until the quantum is used up
- *   share used up? -- yes --> the group goes behind the others
+ *   share used up? -- yes --> the group goes behind the others of this pass
  *
  * One thread at a time. The worker's functions may call wake, stop, kill and spawn; nothing else. */
 #ifndef RF_SWITCHER_H
@@ -77,9 +78,14 @@ struct rf__switcher_stats {
 
 struct rf__group;
 
+/* A place in a queue, or the queue itself, which is a ring. */
+struct rf__link {
+	struct rf__link *next, *previous;
+};
+
 /* A task, in one cache line. The worker may read index, generation and group. */
 struct rf__task {
-	struct rf__task *next, *previous; /* in its group's queue; next: of those that are free */
+	struct rf__link link; /* in its group's queue; next: of those that are free */
 	struct rf__group *group;
 	struct rf__timer timer;
 	uint32_t cell; /* of its group's memory */
@@ -89,17 +95,13 @@ struct rf__task {
 	uint16_t n_waiting; /* outputs */
 } __attribute__((aligned(64)));
 
-struct rf__task_queue {
-	struct rf__task *first, *last;
-};
-
-/* Tasks of one type. */
+/* Tasks of one type; stays where it is once it is initialised. */
 struct rf__group {
 	struct rf__group *next; /* of those that have ready tasks */
 	bool listed, visited;   /* visited: its share of this round is in deficit */
 	uint32_t share;
-	int64_t deficit; /* what it may still do in this round */
-	struct rf__task_queue ready;
+	int64_t deficit;              /* what it may still do in this round */
+	struct rf__link ready, again; /* again: had their turn in this pass */
 	struct rf_task_ops ops;
 	uint32_t n, most; /* tasks */
 	uint32_t free;    /* a cell that was used before; the next one stands in its first bytes */
@@ -123,13 +125,16 @@ struct rf__switcher {
 	const struct rf__worker_ops *worker_ops;
 	void *worker;
 	struct rf_context *context;
-	struct rf__group_queue now, later; /* with tasks for this pass; for the next one */
+	/* Groups with tasks for this pass; for this pass, if others leave something; for the next. */
+	struct rf__group_queue now, parked, later;
 	uint32_t pass;
+	uint32_t n_first;                /* tasks that wait for their first turn in this pass */
+	uint64_t left;                   /* what the others left of their quanta */
 	uint32_t n, n_ready, most, used; /* used: so many indices were ever in use */
 	bool ending;                     /* nothing is spawned any more */
 	uint64_t delay_ns;
 	struct rf__task *tasks;
-	struct rf__task *free; /* a list through next */
+	struct rf__link *free; /* tasks: a list through next */
 	struct rf__timers timers;
 	struct rf_input *inputs;   /* RF_BATCH_MAX, for the turn */
 	struct rf_output *outputs; /* the same */

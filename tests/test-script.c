@@ -16,6 +16,7 @@
 #define STEPS    50
 #define OUTPUTS  16384
 #define GROUP_OF 12 /* tasks of a group at most */
+#define QUANTUM  30 /* the same */
 #define ENOUGH   1000000
 
 enum fate { UNUSED, POPPED, UNSENT, DELIVERED, DISCARDED };
@@ -35,7 +36,9 @@ struct role {
 	uint64_t ready_since; /* events; when it was ready */
 	bool was_ready;       /* before this call of run */
 	unsigned ran;         /* in the how manieth call it ran */
+	uint64_t turn, turns; /* its last one, as all are counted; how many it had */
 	unsigned events;      /* in that */
+	unsigned group;
 };
 
 struct token {
@@ -51,7 +54,7 @@ static struct world {
 	bool generous; /* all goes well from now on */
 	struct rf__switcher switcher;
 	struct rf__group groups[GROUPS];
-	unsigned n_groups, n_ready_most;
+	unsigned n_groups, n_ready_most, n_first;
 	void *memory[GROUPS + 1];
 	struct role roles[TASKS];
 	struct token tokens[OUTPUTS];
@@ -60,7 +63,6 @@ static struct world {
 	bool waits[PORTS][TASKS];
 	unsigned runs; /* calls of run */
 	bool inside;   /* one */
-	uint32_t running;
 	uint64_t taken, delivered, discarded, unsent, worst;
 } world;
 
@@ -93,21 +95,26 @@ static void trace(uint64_t what, uint64_t a, uint64_t b)
 
 /* Tasks */
 
-/* It is its turn: the only one in this pass. */
+/* It is its turn. Until it has had its first, only what was ready with it, or before it in the pass
+ * that was running then, may run, and no more than their quanta. */
 static void note_turn(struct role *role, unsigned events)
 {
-	uint64_t wait = world.switcher.stats.events - role->ready_since;
+	const struct rf__switcher_stats *stats = &world.switcher.stats;
+	uint64_t wait = stats->events - role->ready_since;
 
 	CHECK(role->alive && role->was_ready);
-	if (world.running != role->self.index) {
-		CHECK(role->ran != world.runs);
-		world.running = role->self.index;
-		role->ran = world.runs;
+	if (!role->turns || role->turn != stats->turns) {
+		role->turn = stats->turns;
 		role->events = 0;
-		world.worst = wait > world.worst ? wait : world.worst;
-		CHECK(wait <= 2 * (uint64_t)RF_QUANTUM_MAX * world.n_ready_most);
+		if (role->ran != world.runs) {
+			world.worst = wait > world.worst ? wait : world.worst;
+			CHECK(wait <= 2 * QUANTUM * world.n_ready_most);
+		}
+		role->ran = world.runs;
+		role->turns++;
 	}
 	role->events += events;
+	CHECK(role->events <= world.groups[role->group].ops.quantum);
 }
 
 static struct role *role_of(const void *state)
@@ -334,7 +341,8 @@ static void kill_one(struct rf_handle task)
 static void spawn_one(void)
 {
 	struct rf_handle task = {0, 0};
-	struct rf__group *group = &world.groups[below(world.n_groups)];
+	unsigned which = below(world.n_groups);
+	struct rf__group *group = &world.groups[which];
 	unsigned n = world.switcher.n, of_group = group->n;
 	int r = rf__switcher_spawn(&world.switcher, group, NULL, &task);
 
@@ -342,8 +350,10 @@ static void spawn_one(void)
 		CHECK(n == TASKS || of_group == group->most);
 	else
 		CHECK(r == 0 || r == -EBADMSG || r == -ESHUTDOWN);
-	if (r == 0)
+	if (r == 0) {
 		CHECK(world.roles[task.index].alive);
+		world.roles[task.index].group = which;
+	}
 	note_ready();
 }
 
@@ -452,21 +462,34 @@ static void make_room(unsigned port, unsigned n)
 	note_ready();
 }
 
+static unsigned look_at(const struct rf__link *queue)
+{
+	unsigned n = 0;
+
+	for (struct rf__link *link = queue->next; link != queue; link = link->next, n++) {
+		const struct rf__task *task = (struct rf__task *)(void *)link;
+
+		CHECK(link->next->previous == link);
+		CHECK(rf__switcher_find(
+			&world.switcher, (struct rf_handle){task->index, task->generation}));
+		world.roles[task->index].was_ready = true;
+		world.n_first += task->pass != world.switcher.pass + 1;
+	}
+	return n;
+}
+
 /* What is ready, by the queues. */
 static void look_at_queues(void)
 {
 	unsigned n = 0;
 
+	world.n_first = 0;
 	for (unsigned i = 0; i < TASKS; i++)
 		world.roles[i].was_ready = false;
 	for (unsigned g = 0; g < world.n_groups; g++)
-		for (struct rf__task *task = world.groups[g].ready.first; task; task = task->next) {
-			CHECK(rf__switcher_find(&world.switcher,
-				(struct rf_handle){task->index, task->generation}));
-			world.roles[task->index].was_ready = true;
-			n++;
-		}
+		n += look_at(&world.groups[g].ready) + look_at(&world.groups[g].again);
 	CHECK(n == world.switcher.n_ready);
+	CHECK(world.n_first == world.switcher.n_first);
 }
 
 /* From now on they wait: whoever ran, or was not ready before. */
@@ -482,17 +505,6 @@ static void start_waiting(void)
 			world.roles[i].ready_since = world.switcher.stats.events;
 }
 
-static void check_quanta(void)
-{
-	for (unsigned i = 0; i < TASKS; i++) {
-		const struct rf__task *task =
-			rf__switcher_find(&world.switcher, world.roles[i].self);
-
-		if (task && world.roles[i].ran == world.runs)
-			CHECK(world.roles[i].events <= task->group->ops.quantum);
-	}
-}
-
 static void run(unsigned budget)
 {
 	unsigned n;
@@ -500,13 +512,11 @@ static void run(unsigned budget)
 	look_at_queues();
 	note_ready();
 	world.runs++;
-	world.running = UINT32_MAX;
 	world.inside = true;
 	n = rf__switcher_run(&world.switcher, world.now, budget);
 	world.inside = false;
 	CHECK(n > 0 || !rf__switcher_is_ready(&world.switcher));
-	CHECK(n < budget || n - budget < RF_QUANTUM_MAX);
-	check_quanta();
+	CHECK(n < budget || n - budget < QUANTUM);
 	start_waiting();
 }
 
@@ -580,7 +590,7 @@ static void begin(uint32_t seed)
 	for (unsigned i = 0; i < world.n_groups; i++) {
 		struct rf_task_ops ops = role_ops;
 
-		ops.quantum = (uint16_t)(1 + below(30));
+		ops.quantum = (uint16_t)(1 + below(QUANTUM));
 		ops.batch = (uint16_t)(1 + below(10));
 		world.memory[i] = take_memory(rf__group_memory(&ops, GROUP_OF));
 		assert_int_equal(rf__group_init(&world.groups[i], &ops, below(60), GROUP_OF,

@@ -366,10 +366,11 @@ static void keep_busy(struct actor *actors_of_one, unsigned n)
 		give(&actors_of_one[i], 1000);
 }
 
-/* One greedy task beside thirty: their types get what their shares say, whoever has more tasks. */
+/* One greedy task beside thirty that have little to do, in whole passes: the types get what their shares
+ * say, whoever has more tasks. */
 static void groups_get_their_shares(void **state)
 {
-	struct rf__group *one = add_group(&actor_ops, 32, 1), *many = add_group(&actor_ops, 96, 30);
+	struct rf__group *one = add_group(&actor_ops, 32, 1), *many = add_group(&actor_ops, 16, 30);
 	struct actor a = {0}, b[30] = {{0}};
 
 	(void)state;
@@ -378,12 +379,32 @@ static void groups_get_their_shares(void **state)
 		spawn(many, &b[i]);
 	settle_all();
 	one->events = many->events = 0;
-	keep_busy(&a, 1);
-	keep_busy(b, 30);
-	for (unsigned i = 0; i < 12; i++)
-		rf__switcher_run(&scene.switcher, 0, 128);
-	assert_true(one->events <= many->events / 3 + 32);
-	assert_true(many->events >= 12 * 64);
+	give(&a, 100000);
+	for (unsigned i = 0; i < 20; i++) {
+		for (unsigned k = 0; k < 30; k++)
+			give(&b[k], 4);
+		run();
+	}
+	assert_int_equal(many->events, 20 * 30 * 4);
+	assert_in_range(one->events, many->events * 2 * 9 / 10, many->events * 2 * 11 / 10);
+	assert_true(a.inputs <= 20 * (31 * 16 - 30 * 4)); /* what the others left of their quanta */
+}
+
+/* Where nobody leaves anything of its quantum, a pass is a turn for each. */
+static void no_task_has_more_than_others_leave(void **state)
+{
+	struct rf__group *one = add_group(&actor_ops, 64, 1), *many = add_group(&actor_ops, 0, 10);
+	struct actor a = {0}, b[10] = {{0}};
+
+	(void)state;
+	spawn(one, &a);
+	for (unsigned i = 0; i < 10; i++)
+		spawn(many, &b[i]);
+	settle_all();
+	give(&a, 1000);
+	keep_busy(b, 10);
+	assert_int_equal(run(), 11 * 16);
+	assert_int_equal(a.inputs, 16);
 }
 
 static void a_group_with_many_tasks_takes_nothing_from_one_with_few(void **state)
@@ -874,6 +895,7 @@ int main(void)
 		TEST(returned_output_comes_back_as_unsent),
 		TEST(what_can_never_be_sent_comes_back_or_is_dropped),
 		TEST(groups_get_their_shares),
+		TEST(no_task_has_more_than_others_leave),
 		TEST(a_group_with_many_tasks_takes_nothing_from_one_with_few),
 		TEST(debts_are_paid),
 		TEST(expiry_is_called_when_it_is_due_and_not_before),
