@@ -45,7 +45,7 @@ every_row_has_a_number() {
 
 every_test_is_there() {
 	local test
-	for test in throughput round-trip frames fan-out scale; do
+	for test in throughput round-trip frames fan-out scale switching; do
 		grep -qF "{\"test\": \"$test\", " "$scratch/smoke.json" || { echo "no $test"; return 1; }
 	done
 }
@@ -77,6 +77,7 @@ a_smoke_run() {
 	check every_line_of_json_has_the_keys every_line_has_the_keys
 	check it_prints_tables prints "Round trips, "
 	check channels_cost_no_more_than_they_may channels_cost_no_more_than_they_may
+	check it_prints_what_switching_costs prints " 100000  in-any-order "
 	check nothing_is_left nothing_is_left
 }
 
