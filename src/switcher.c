@@ -523,12 +523,24 @@ static void charge(struct rf__switcher *switcher, struct rf__group *group, unsig
 	append_group(&switcher->now, group);
 }
 
+/* The one after this turn's task, and the place of the one after that. */
+static void fetch_ahead(const struct rf__group *group, const struct rf__task *task)
+{
+	const struct rf__link *next = task->link.next;
+
+	if (next == &group->ready || next == &group->again)
+		return;
+	__builtin_prefetch(next->next);
+	__builtin_prefetch(state_of((const struct rf__task *)(const void *)next));
+}
+
 static unsigned run_one(struct rf__switcher *switcher, struct rf__task *task, uint64_t now)
 {
 	struct rf__group *group = task->group;
 	bool first = !is_later(switcher, task);
 	unsigned events;
 
+	fetch_ahead(group, task);
 	dequeue(switcher, task);
 	task->bits |= RF__RUNNING;
 	events = rf__turn_take(switcher, task, now);
