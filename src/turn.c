@@ -164,8 +164,8 @@ static void send_waiting(struct turn *turn)
 		waiting[kept++] = *output;
 	}
 	task->n_waiting = (uint16_t)kept;
-	if (task->bits & RF__BLOCKED && !blocked)
-		task->bits = (uint16_t)(task->bits & ~RF__BLOCKED) | RF__UNDRAINED;
+	if (!blocked)
+		task->bits &= (uint16_t)~RF__BLOCKED;
 	hand_all_back(turn);
 }
 

@@ -31,6 +31,7 @@ struct actor {
 
 	struct rf_handle self;
 	unsigned calls, inputs, popped, unsent, expiries, told, finis;
+	unsigned sent_before; /* what was sent when the first came back */
 	int error;
 	uint64_t user, until, turn; /* the next output's; of on_shutdown; when it ran last */
 };
@@ -42,6 +43,7 @@ struct scene {
 	unsigned n_groups;
 	unsigned inputs[SCENE_TASKS]; /* that can be fetched, by index of the task */
 	unsigned room[SCENE_PORTS];
+	unsigned late_room;       /* that port 0 has after it had none */
 	uint64_t sent[SCENE_LOG]; /* what user was */
 	uint32_t ports[SCENE_LOG];
 	unsigned n_sent, n_discarded, n_ended;
@@ -93,7 +95,7 @@ static unsigned actor_input(void *state, struct rf_context *context, uint64_t no
 	(void)now;
 	if (inputs->kind == RF_INPUT_UNSENT) {
 		assert_int_equal(n, 1);
-		actor->unsent++;
+		actor->sent_before = actor->unsent++ ? actor->sent_before : scene.n_sent;
 		actor->error = inputs->error;
 		actor->user = inputs->unsent.user;
 		return 1;
@@ -214,8 +216,11 @@ static int scene_deliver(void *worker, struct rf_handle task, const struct rf_ou
 		rf__switcher_kill(&scene.switcher, scene.kills);
 	if (output->port.generation != 1 || output->port.index >= SCENE_PORTS)
 		return -EPIPE;
-	if (!scene.room[output->port.index])
+	if (!scene.room[output->port.index]) {
+		scene.room[0] += scene.late_room;
+		scene.late_room = 0;
 		return RF__FULL;
+	}
 	scene.room[output->port.index]--;
 	assert_true(scene.n_sent < SCENE_LOG);
 	scene.ports[scene.n_sent] = output->port.index;

@@ -412,6 +412,7 @@ static int world_deliver(void *worker, struct rf_handle task, const struct rf_ou
 		return -EPIPE;
 	if (port < PORTS && !world.room[port]) {
 		world.waits[port][task.index] = true;
+		world.room[port] += below(4) ? 0 : below(3);
 		return RF__FULL;
 	}
 	world.room[port % PORTS] -= port < PORTS;

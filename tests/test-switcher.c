@@ -268,25 +268,36 @@ static void outputs_for_other_ports_pass_and_those_for_one_do_not(void **state)
 	assert_int_equal(scene.sent[3], 2);
 }
 
-/* Room comes between two outputs of one batch for that port: the later one waits all the same. */
+/* Room comes after an output that had none: the later ones wait all the same. */
 static void room_in_between_does_not_change_the_order(void **state)
 {
-	struct actor a = output_actor(RF_FULL_DROP_OLDEST, 2);
+	struct actor a = output_actor(RF_FULL_HOLD, 4);
+
+	(void)state;
+	scene.late_room = 2;
+	spawn(actors(), &a);
+	settle_all();
+	assert_int_equal(stats()->waited, 4);
+	assert_int_equal(scene.n_sent, 0);
+	scene.late_room = 2;
+	wake_for_room(&a, 0);
+	settle_all();
+	assert_int_equal(scene.n_sent, 0);
+	wake_for_room(&a, 4);
+	settle_all();
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(scene.sent[i], i);
+}
+
+static void room_means_nothing_to_who_waits_for_none(void **state)
+{
+	struct actor a = {0};
 
 	(void)state;
 	spawn(actors(), &a);
 	settle_all();
-	assert_int_equal(stats()->waited, 2);
-	scene.room[0] = 1; /* and nobody says so */
-	a.to_give = 1;
-	give(&a, 1);
-	settle_all();
-	assert_int_equal(scene.n_sent, 1);
-	assert_int_equal(scene.sent[0], 0);
-	wake_for_room(&a, 5);
-	settle_all();
-	assert_int_equal(scene.sent[1], 1);
-	assert_int_equal(scene.sent[2], 2);
+	wake_for_room(&a, 1);
+	assert_false(rf__switcher_is_ready(&scene.switcher));
 }
 
 static void dropped_output_is_counted_and_the_task_goes_on(void **state)
@@ -336,6 +347,20 @@ static void returned_output_comes_back_as_unsent(void **state)
 	assert_int_equal(a.user, 4);
 	assert_int_equal(stats()->returned, 2);
 	assert_int_equal(scene.n_discarded, 2);
+}
+
+/* Until then its views are to stay. */
+static void output_is_returned_after_the_whole_batch(void **state)
+{
+	struct actor a = output_actor(RF_FULL_RETURN, 4);
+
+	(void)state;
+	a.alternates = true;
+	scene.room[1] = 10;
+	spawn(actors(), &a);
+	settle_all();
+	assert_int_equal(a.unsent, 2);
+	assert_int_equal(a.sent_before, 2);
 }
 
 static void what_can_never_be_sent_comes_back_or_is_dropped(void **state)
@@ -443,6 +468,37 @@ static void debts_are_paid(void **state)
 	/* 32 against a share of 20, then 16, 16, 32 and so on: never a turn ahead for long */
 	assert_in_range(group[0]->events, 5 * 20 - 16, 5 * 20 + 16);
 	assert_in_range(group[1]->events, 5 * 20 - 16, 5 * 20 + 16);
+}
+
+static unsigned first_in_log(const struct actor *actor)
+{
+	unsigned i = 0;
+
+	while (i < scene.n_log && scene.log[i] != actor->self.index)
+		i++;
+	return i;
+}
+
+/* Also where nothing else of the group was ready in the pass of the debt. */
+static void debts_outlast_a_pass(void **state)
+{
+	struct rf__group *group = add_group(&actor_ops, 20, 2),
+			 *other = add_group(&actor_ops, 0, 1);
+	struct actor a[2] = {{0}}, b = {0};
+
+	(void)state;
+	spawn(group, &a[0]);
+	spawn(group, &a[1]);
+	spawn(other, &b);
+	settle_all();
+	for (unsigned pass = 0; pass < 2; pass++) {
+		scene.n_log = 0;
+		give(&a[0], 16);
+		give(&a[1], 16);
+		give(&b, 1);
+		run();
+		assert_int_equal(first_in_log(&b) < first_in_log(&a[1]), pass);
+	}
 }
 
 /* Expiry */
@@ -668,6 +724,27 @@ static void the_deadline_holds_for_those_that_never_stop(void **state)
 	assert_int_equal(scene.n_discarded, stats()->dropped);
 }
 
+/* Its timer was for its expiry, and it is not asked again. */
+static void the_deadline_holds_for_one_that_is_never_drained(void **state)
+{
+	struct actor a = {.expiry = 100, .stubborn = true, .on_full = RF_FULL_DROP, .port = port};
+
+	(void)state;
+	spawn(actors(), &a);
+	settle_all();
+	a.to_give = 1u << 30;
+	rf__switcher_stop(&scene.switcher, a.self, 500);
+	run();
+	for (uint64_t now = 100; now < 500; now += 50) {
+		rf__switcher_expire(&scene.switcher, now, 10);
+		run_at(now);
+	}
+	assert_int_equal(a.expiries, 1);
+	assert_int_equal(scene.switcher.n, 1);
+	rf__switcher_expire(&scene.switcher, 500, 10);
+	assert_int_equal(scene.switcher.n, 0);
+}
+
 static void a_later_stop_only_shortens_the_time(void **state)
 {
 	struct actor a = {0};
@@ -890,14 +967,17 @@ int main(void)
 		TEST(held_output_does_not_stop_time),
 		TEST(outputs_for_other_ports_pass_and_those_for_one_do_not),
 		TEST(room_in_between_does_not_change_the_order),
+		TEST(room_means_nothing_to_who_waits_for_none),
 		TEST(dropped_output_is_counted_and_the_task_goes_on),
 		TEST(the_oldest_is_dropped_where_a_batch_waits),
 		TEST(returned_output_comes_back_as_unsent),
+		TEST(output_is_returned_after_the_whole_batch),
 		TEST(what_can_never_be_sent_comes_back_or_is_dropped),
 		TEST(groups_get_their_shares),
 		TEST(no_task_has_more_than_others_leave),
 		TEST(a_group_with_many_tasks_takes_nothing_from_one_with_few),
 		TEST(debts_are_paid),
+		TEST(debts_outlast_a_pass),
 		TEST(expiry_is_called_when_it_is_due_and_not_before),
 		TEST(expiries_have_a_budget),
 		TEST(an_expiry_in_the_past_again_and_again_is_put_off),
@@ -909,6 +989,7 @@ int main(void)
 		TEST(a_task_that_is_done_is_reaped_after_its_last_output),
 		TEST(shutdown_tells_drains_and_reaps),
 		TEST(the_deadline_holds_for_those_that_never_stop),
+		TEST(the_deadline_holds_for_one_that_is_never_drained),
 		TEST(a_later_stop_only_shortens_the_time),
 		TEST(a_task_may_be_killed_while_it_runs),
 		TEST(a_ready_task_may_be_killed_by_another),
