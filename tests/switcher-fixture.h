@@ -309,13 +309,13 @@ static void spawn(struct rf__group *group, struct actor *actor)
 	assert_int_equal(task.generation, actor->self.generation);
 }
 
-static void give(const struct actor *actor, unsigned n)
+static inline void give(const struct actor *actor, unsigned n)
 {
 	scene.inputs[actor->self.index] += n;
 	assert_int_equal(rf__switcher_wake(&scene.switcher, actor->self, RF__WAKE_INPUT), 0);
 }
 
-static unsigned run_at(uint64_t now)
+static inline unsigned run_at(uint64_t now)
 {
 	return rf__switcher_run(&scene.switcher, now, UINT32_MAX);
 }
@@ -325,10 +325,28 @@ static unsigned run(void)
 	return run_at(0);
 }
 
-static void settle_all(void)
+static inline void settle_all(void)
 {
 	while (run())
 		;
+}
+
+static const struct rf_handle port = {0, 1};
+
+static inline struct actor output_actor(uint8_t on_full, unsigned n)
+{
+	return (struct actor){.on_full = on_full, .to_give = n, .port = port};
+}
+
+static inline void wake_for_room(const struct actor *actor, unsigned room)
+{
+	scene.room[0] = room;
+	assert_int_equal(rf__switcher_wake(&scene.switcher, actor->self, RF__WAKE_ROOM), 0);
+}
+
+static const struct rf__switcher_stats *stats(void)
+{
+	return &scene.switcher.stats;
 }
 
 #endif

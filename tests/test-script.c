@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SEEDS    4000
+#define SEEDS    10000
 #define TASKS    40
 #define GROUPS   4
 #define PORTS    3

@@ -300,8 +300,8 @@ struct rf_output {
  * or given, no expiry, and no end but that of shutdown.
  *
  * A task that breaks the rules harms itself: more taken than there was counts as all of it, more given
- * than there was room for as the room; kinds that there are not are refused, an expiry in the past right after
- * on_expiry is put off. All of it is counted. */
+ * than there was room for as the room; kinds that there are not are refused; an expiry in the past right
+ * after on_expiry is put off. All of it is counted. */
 struct rf_task_ops {
 	size_t size; /* sizeof(struct rf_task_ops) as the author was compiled */
 	const char *name;
