@@ -297,13 +297,14 @@ int rf__switcher_spawn(struct rf__switcher *switcher, struct rf__group *group, c
 	return 0;
 }
 
-/* Not while it runs. */
+/* Not while it runs. The worker's functions find it no more. */
 static void reap(struct rf__switcher *switcher, struct rf__task *task, int error)
 {
 	struct rf_handle was = handle_of(task);
 
 	if (task->bits & RF__READY)
 		dequeue(switcher, task);
+	task->bits = 0;
 	rf__timers_cancel(&switcher->timers, &task->timer);
 	rf__turn_discard(switcher, task);
 	if (task->group->ops.fini)

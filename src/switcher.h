@@ -51,7 +51,7 @@ struct rf__worker_ops {
 	int (*deliver)(void *worker, struct rf_handle task, const struct rf_output *output);
 
 	/* An output that is not delivered: drops what it carries. It was offered as UNSENT before that, or
-	 * is dropped as its policy says. */
+	 * is dropped as its policy says. The task may be stale by now. */
 	void (*discard)(void *worker, struct rf_handle task, const struct rf_output *output);
 
 	/* A task was reaped; its handle is stale by now, index and generation are what they were. */

@@ -51,8 +51,9 @@ struct scene {
 	int error;
 	uint32_t log[SCENE_LOG]; /* indices of tasks, as they were given input or called */
 	unsigned n_log;
-	uint32_t wakes;         /* fetching wakes this task, counting from 1 */
-	struct rf_handle kills; /* delivering kills it */
+	uint32_t wakes;                    /* fetching wakes this task, counting from 1 */
+	struct rf_handle kills;            /* delivering kills it */
+	bool discard_wakes, discard_kills; /* whose output it was */
 	uint64_t turns;
 };
 
@@ -231,9 +232,12 @@ static int scene_deliver(void *worker, struct rf_handle task, const struct rf_ou
 static void scene_discard(void *worker, struct rf_handle task, const struct rf_output *output)
 {
 	(void)worker;
-	(void)task;
 	(void)output;
 	scene.n_discarded++;
+	if (scene.discard_wakes)
+		scene.error = rf__switcher_wake(&scene.switcher, task, RF__WAKE_INPUT);
+	if (scene.discard_kills)
+		scene.error = rf__switcher_kill(&scene.switcher, task);
 }
 
 static void scene_ended(void *worker, struct rf_handle task, int error)

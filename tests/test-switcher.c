@@ -514,6 +514,27 @@ static void a_ready_task_may_be_killed_by_another(void **state)
 	assert_int_equal(run(), 1);
 }
 
+/* Not even what is dropped on the way has an effect on it. */
+static void a_task_that_is_being_reaped_is_gone(void **state)
+{
+	struct rf__group *group = actors();
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct actor a = {.to_give = 2, .port = port};
+
+		scene.discard_wakes = !i;
+		scene.discard_kills = i;
+		spawn(group, &a);
+		settle_all();
+		assert_int_equal(rf__switcher_kill(&scene.switcher, a.self), 0);
+		assert_int_equal(a.finis, 1);
+		assert_int_equal(stats()->stale, 2 * i + 2);
+		assert_int_equal(scene.switcher.n, 0);
+		assert_false(rf__switcher_is_ready(&scene.switcher));
+	}
+}
+
 static void end_reaps_all_that_are_left(void **state)
 {
 	struct actor a[3] = {{.to_give = 3, .port = port}, {.expiry = 5}, {0}};
@@ -644,6 +665,7 @@ int main(void)
 		TEST(a_later_stop_only_shortens_the_time),
 		TEST(a_task_may_be_killed_while_it_runs),
 		TEST(a_ready_task_may_be_killed_by_another),
+		TEST(a_task_that_is_being_reaped_is_gone),
 		TEST(end_reaps_all_that_are_left),
 		TEST(a_type_may_have_nothing_but_state),
 		TEST(types_that_cannot_be_are_refused),
