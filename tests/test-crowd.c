@@ -258,6 +258,34 @@ static void a_greedy_type_does_not_starve_another(void **state)
 	}
 }
 
+/* As many types as tasks, all greedy: none is before another by more than a turn. */
+static void many_types_share_alike(void **state)
+{
+	struct rf__group *groups = calloc(POLITE, sizeof(*groups));
+	size_t bytes = rf__group_memory(&staying, 1);
+	uint64_t least = UINT64_MAX, most = 0;
+	char *memory = take_memory(POLITE * bytes);
+
+	(void)state;
+	assert_non_null(groups);
+	begin(&staying, POLITE);
+	for (uint32_t i = 0; i < POLITE; i++) {
+		assert_int_equal(rf__group_init(&groups[i], &staying, 0, 1, memory + i * bytes), 0);
+		wake(join(&groups[i], (struct member){.greedy = true}));
+	}
+	while (crowd.greedy_inputs < 20 * POLITE * QUANTUM)
+		rf__switcher_run(&crowd.switcher, 0, 100);
+	for (uint32_t i = 0; i < POLITE; i++) {
+		least = groups[i].events < least ? groups[i].events : least;
+		most = groups[i].events > most ? groups[i].events : most;
+	}
+	assert_true(most - least <= QUANTUM);
+	assert_true(least >= 19 * QUANTUM);
+	end();
+	free(memory);
+	free(groups);
+}
+
 static void a_hundred_thousand_tasks_get_what_is_theirs(void **state)
 {
 	unsigned rounds = rf_test_rounds(10), n = 0;
@@ -310,6 +338,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_greedy_task_does_not_starve_a_thousand_of_its_type),
 		cmocka_unit_test(a_greedy_type_does_not_starve_another),
+		cmocka_unit_test(many_types_share_alike),
 		cmocka_unit_test(a_hundred_thousand_tasks_get_what_is_theirs),
 		cmocka_unit_test(tasks_come_and_go_in_storms),
 	};
