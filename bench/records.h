@@ -20,12 +20,14 @@
 
 struct record {
 	char test
-		[WORD_BYTES]; /* throughput, round-trip, frames, fan-out, idle, handshakes, scale */
+		[WORD_BYTES]; /* throughput, round-trip, frames, fan-out, idle, handshakes, scale,
+			       * switching */
 	char transport[WORD_BYTES];
 	char mode
-		[WORD_BYTES]; /* each, batch, span, copied, span-copied; awake or asleep; of scale: open, ...-active */
+		[WORD_BYTES]; /* each, batch, span, copied, span-copied; awake or asleep; of scale: open, ...-active;
+			       * of switching: in-order, in-any-order */
 	char wait[WORD_BYTES];  /* spin, adaptive, sleep */
-	char state[WORD_BYTES]; /* near or far */
+	char state[WORD_BYTES]; /* near or far; of switching: one */
 	bool subject, limit;    /* ours; no transport at all */
 	uint64_t size, rate, n; /* bytes; messages a second, 0: as fast as it goes; others there */
 	uint64_t rounds, dropped;

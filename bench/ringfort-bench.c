@@ -7,6 +7,7 @@
 #include "rows.h"
 #include "scale.h"
 #include "settings.h"
+#include "switching.h"
 #include "transports.h"
 #include "workers.h"
 
@@ -254,6 +255,10 @@ static void measure(
 	if (ours && settings->tests & TEST_BIT_IDLE && !interrupted) {
 		show("idle channels");
 		aside_run(channels_idle, settings, workers->dir, records);
+	}
+	if (ours && settings->tests & TEST_BIT_SWITCHING && !interrupted) {
+		show("switching");
+		aside_run(switching_test, settings, workers->dir, records);
 	}
 	if (settings->tests & TEST_BIT_SCALE && !interrupted) {
 		show("many channels");

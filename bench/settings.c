@@ -20,7 +20,7 @@ static const char help[] =
 	"table prints, and plot draws, what a run wrote to FILE (--output).\n"
 	"\n"
 	"      --tests LIST       throughput, round-trip, frames, fan-out, idle, handshakes,\n"
-	"                         scale [all]\n"
+	"                         scale, switching [all]\n"
 	"      --transports LIST  names or beginnings of names; see --list [all]\n"
 	"      --sizes LIST       of throughput: bytes, multiples of 4, 8 to 4194304\n"
 	"                         [8, doubled up to 4194304, and 1500]\n"
@@ -110,15 +110,15 @@ static unsigned number(const char *what, const char *text, unsigned min, unsigne
 
 static void read_tests(struct settings *settings, char *text)
 {
-	static const char *const names[] = {
-		"throughput", "round-trip", "frames", "fan-out", "idle", "handshakes", "scale"};
+	static const char *const names[] = {"throughput", "round-trip", "frames", "fan-out", "idle",
+		"handshakes", "scale", "switching"};
 	char *rest = NULL, *one = strtok_r(text, ",", &rest);
 	unsigned i;
 
 	for (settings->tests = 0; one; one = strtok_r(NULL, ",", &rest)) {
-		for (i = 0; i < 7 && strcmp(one, names[i]) != 0; i++)
+		for (i = 0; i < 8 && strcmp(one, names[i]) != 0; i++)
 			;
-		if (i == 7)
+		if (i == 8)
 			settings_wrong("there is no test '%s'", one);
 		settings->tests |= 1u << i;
 	}

@@ -21,7 +21,8 @@ enum test_bits {
 	TEST_BIT_IDLE = 16,
 	TEST_BIT_HANDSHAKES = 32,
 	TEST_BIT_SCALE = 64,
-	TEST_BITS = 127
+	TEST_BIT_SWITCHING = 128,
+	TEST_BITS = 255
 };
 
 struct settings {

@@ -342,6 +342,31 @@ static void print_scale(const struct records *records, const char *state, FILE *
 	}
 }
 
+/* Events for tasks, on one processor: flat whatever their number, and cheap. */
+
+#define SWITCH_TASKS 10000
+#define SWITCH_NS    20
+
+static void print_switching(const struct records *records, FILE *to)
+{
+	char text[3][16];
+
+	fprintf(to, "\nSwitching: what an event for a task costs\n%8s  %-12s %10s %10s %10s\n",
+		"tasks", "woken", "time", "min", "max");
+	for (unsigned i = 0; i < records->n; i++) {
+		const struct record *row = &records->all[i];
+
+		if (strcmp(row->test, "switching") != 0)
+			continue;
+		fprintf(to, "%8u  %-12s %10s %10s %10s", (unsigned)row->n, row->mode,
+			span(row->p50, text[0]), span(row->p50_min, text[1]),
+			span(row->p50_max, text[2]));
+		if (row->n == SWITCH_TASKS)
+			fprintf(to, "  <= %d ns  %s", SWITCH_NS, WORD_OF(row->p50 <= SWITCH_NS));
+		fputs("\n", to);
+	}
+}
+
 static void print_state(const struct records *records, const char *state, FILE *to)
 {
 	if (has_any(records, "throughput", state)) {
@@ -379,6 +404,8 @@ void records_print(const struct records *records, FILE *to)
 		records->machine, (unsigned long long)count_dropped(records));
 	print_state(records, "near", to);
 	print_state(records, "far", to);
+	if (has_any(records, "switching", "one"))
+		print_switching(records, to);
 	records_print_goals(records, to);
 }
 

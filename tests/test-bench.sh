@@ -45,7 +45,7 @@ every_row_has_a_number() {
 
 every_test_is_there() {
 	local test
-	for test in throughput round-trip frames fan-out scale; do
+	for test in throughput round-trip frames fan-out scale switching; do
 		grep -qF "{\"test\": \"$test\", " "$scratch/smoke.json" || { echo "no $test"; return 1; }
 	done
 }
@@ -81,6 +81,7 @@ a_smoke_run() {
 	else
 		check channels_cost_no_more_than_they_may channels_cost_no_more_than_they_may
 	fi
+	check it_prints_what_switching_costs prints " 100000  in-any-order "
 	check nothing_is_left nothing_is_left
 }
 

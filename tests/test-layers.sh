@@ -14,12 +14,15 @@ layer_of() {
 	doorbell | fd-kind | fds | fence | path | socket | udp | udp-receive | udp-send | udp-socket | watch) echo 2 ;;
 	wire | codec | terms | quota | channel | connect | handshake | listen | listener | options | tx | rx) echo 3 ;;
 	admission | attach | membership | publisher | renewal | rx-slots | tx-slots) echo 3 ;;
+	timers) echo 0 ;;
+	switcher | task | turn) echo 4 ;;
 	*) echo none ;;
 	esac
 }
 
 is_pure() {
-	case $1 in bits | ring | ring-layout | slots | slots-consumer | wire | codec | terms | fd-terms | check) return 0 ;; esac
+	case $1 in bits | ring | ring-layout | slots | slots-consumer | wire | codec | terms | fd-terms | check) return 0 ;;
+	switcher | task | timers | turn) return 0 ;; esac
 	return 1
 }
 

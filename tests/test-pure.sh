@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The ring algorithm, the accounting of slots and the handshake codec call nothing but memory and string functions: no
-# system call, no clock, no allocation. What they call of the library is pure itself.
+# The ring algorithm, the accounting of slots, the handshake codec and the switching of tasks call nothing but memory and
+# string functions: no system call, no clock, no allocation. What they call of the library is pure itself.
 # shellcheck source=tests/support.sh
 . "$(dirname "$0")/support.sh"
 
-pure="ring slots slots-consumer wire codec terms util/reason"
+pure="ring slots slots-consumer wire codec terms switcher turn timers util/reason"
 read -ra nm <<<"${NM:-nm}" # it may have options
 
 object_of() {
