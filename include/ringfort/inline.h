@@ -10,6 +10,11 @@
 #include <ringfort/rx.h>
 #include <ringfort/tx.h>
 
+/* There, clang has words of 64 bits loaded by functions of libatomic. */
+#if defined(__clang__) && defined(__i386__) && !defined(RF_NO_INLINE)
+#define RF_NO_INLINE
+#endif
+
 #if defined(__OPTIMIZE__) && !defined(RF_NO_INLINE)
 
 #ifdef __cplusplus
