@@ -51,7 +51,8 @@ static uint64_t lesser(uint64_t a, uint64_t b)
 
 void rf__link_init(struct rf__link *link)
 {
-	*link = (struct rf__link){.sock = -1, .epoll = -1, .pidfd = -1};
+	*link = (struct rf__link){
+		.sock = -1, .epoll = -1, .pidfd = -1, .reading = PTHREAD_MUTEX_INITIALIZER};
 }
 
 void rf__bell_init(struct rf__bell *bell, struct rf__link *link, struct rf__ring_tx *tx,

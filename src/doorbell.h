@@ -21,6 +21,7 @@
 
 #include "ring.h"
 #include "util/reason.h"
+#include <pthread.h>
 #include <ringfort/channel.h>
 
 /* Wake-ups for nothing in one epoll. Past a budget it does not listen to kicks for a while, and the
@@ -43,7 +44,7 @@ struct rf__link {
 	bool quiet;         /* nothing is sent over sock: halves have no wake */
 	int epoll;          /* atomic; the caller's pollable descriptor; -1 until asked for */
 	bool suspect;       /* descriptors may be queued on sock: look before reading */
-	uint32_t draining;  /* atomic; suspect: a thread looks and reads, others do neither */
+	pthread_mutex_t reading; /* suspect: a thread looks and reads, others wait for it */
 	int pidfd;          /* -1: the hang-up of sock alone tells */
 	uint32_t doorbell;  /* enum rf_doorbell, never AUTO */
 	bool asymmetric;    /* the fence, as agreed: see ring.h */

@@ -511,6 +511,9 @@ int rf__members_arm(struct rf_publisher *p, unsigned events, uint64_t *until_ns)
 
 	if (rf_listener_arm(p->listener, &until))
 		return 1;
+	/* what was asked the time before does not matter any more */
+	for (member = p->members; member; member = member->next)
+		disarm(&member->channel->tx);
 	p->waits = events & RF_SPACE;
 	if (events & RF_SPACE && arm_for_space(p, now, &until))
 		return 1;

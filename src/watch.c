@@ -152,30 +152,18 @@ int rf__link_read(struct rf__link *link)
 	return i;
 }
 
-static int drain_locked(struct rf__link *link)
-{
-	int r;
-
-	pthread_mutex_lock(&link->fds->lock);
-	r = rf__link_read(link);
-	pthread_mutex_unlock(&link->fds->lock);
-	return r;
-}
-
-/* Between a look and the reading nobody else may read: who comes second leaves it to the first, who
- * wakes whom it may concern. */
+/* Between a look and the reading nobody else may read. Who comes second waits for the first, which never
+ * takes long: were it to go on, the socket would wake it again and again until the first has read. */
 static int drain(struct rf__link *link)
 {
+	pthread_mutex_t *lock = link->fds ? &link->fds->lock : &link->reading;
 	int r;
 
-	if (link->fds)
-		return drain_locked(link);
-	if (!link->suspect)
+	if (!link->fds && !link->suspect)
 		return rf__link_read(link);
-	if (__atomic_exchange_n(&link->draining, 1, __ATOMIC_ACQUIRE))
-		return 0;
+	pthread_mutex_lock(lock);
 	r = rf__link_read(link);
-	__atomic_store_n(&link->draining, 0, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(lock);
 	return r;
 }
 

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 static const uint32_t bells[] = {RF_DOORBELL_EVENTFD, RF_DOORBELL_SOCKET};
 
@@ -371,6 +372,29 @@ static void d11_threads_of_both_halves_lose_no_wake_up(void **state)
 	}
 }
 
+/* A kick wakes the threads of both halves, and one of them reads it: until it has, the other one is not woken
+ * again and again for the same, which would be taken for a storm. */
+static void d11_who_comes_second_waits_for_who_reads(void **state)
+{
+	struct thread taker;
+	struct rf_stats stats;
+	struct ends ends;
+
+	(void)state;
+	open_ends(&ends, RF_DOORBELL_SOCKET, RF_WAIT_SLEEP);
+	ends.server->link.suspect = true;
+	thread_start(&taker, take_patiently, ends.server);
+	assert_true(wait_for_sleeps(ends.server, true, 1));
+	pthread_mutex_lock(&ends.server->link.reading);
+	assert_int_equal(send_number(rf_channel_tx(ends.client), 1, 0), 0);
+	usleep(WHILE_MS * 1000);
+	stats = channel_stats(ends.server);
+	pthread_mutex_unlock(&ends.server->link.reading);
+	assert_int_equal(thread_join(&taker), 1);
+	assert_int_equal(stats.rx.sleeps, 1);
+	ends_close(&ends);
+}
+
 /* The other half sleeps in a thread while this one reads the kick that was meant for it. */
 static void d11_a_kick_read_by_the_other_half_is_passed_on(void **state)
 {
@@ -456,6 +480,7 @@ int main(void)
 		TEST(a_borrow_that_waits_gives_back_first),
 		TEST(every_kick_arrives),
 		TEST(d11_threads_of_both_halves_lose_no_wake_up),
+		TEST(d11_who_comes_second_waits_for_who_reads),
 		TEST(d11_a_kick_read_by_the_other_half_is_passed_on),
 		TEST(hang_up_wakes_both_halves),
 		TEST(p1_a_breach_is_eproto_for_the_half_that_sleeps),

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Every public header compiles alone, as C11 and as C++17; ringfort.h includes all of them, and all are installed.
+# Every public header compiles alone, as C11 and as C++17, and what is to be inlined is; ringfort.h includes all
+# of them, and all are installed.
 # shellcheck source=tests/support.sh
 . "$(dirname "$0")/support.sh"
 
@@ -30,6 +31,23 @@ for header in $headers; do
 		skip "$header compiles alone as C++17" "needs cxx"
 	fi
 done
+
+# With each compiler that is there: the object without inlining has no loads of its own.
+inlines() {
+	printf '#include <ringfort/ringfort.h>\nint commit(struct rf_tx *tx, struct rf_buffer *b) { return rf_tx_commit(tx, b); }\n' \
+		>"$scratch/inline.c"
+	"$@" -O2 -I"$RF_SRCDIR/include" -S -o "$scratch/inlined.s" "$scratch/inline.c" &&
+		"$@" -O2 -DRF_NO_INLINE -I"$RF_SRCDIR/include" -S -o "$scratch/called.s" "$scratch/inline.c" &&
+		(($(wc -l <"$scratch/inlined.s") > $(wc -l <"$scratch/called.s") + 10))
+}
+
+# shellcheck disable=SC2086
+check "${CC:-cc} inlines calls for single messages" inlines ${CC:-cc}
+if command -v clang >/dev/null; then
+	check "clang inlines calls for single messages" inlines clang
+else
+	skip "clang inlines calls for single messages" "needs clang"
+fi
 
 included=$(sed -n 's/^#include <ringfort\/\(.*\)>/\1/p' "$RF_SRCDIR/include/ringfort/ringfort.h")
 same "ringfort.h includes every other header" "$(grep -vx ringfort.h <<<"$headers")" "$included"

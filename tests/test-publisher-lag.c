@@ -234,6 +234,27 @@ static void more_open_than_a_blocking_one_may_hold_is_einval(void **state)
 	stage_close(&stage);
 }
 
+/* Not for what was asked of somebody else the time before: or an event loop would go round and round until
+ * the next look after all of them. */
+static void arming_waits_only_for_who_is_in_the_way_now(void **state)
+{
+	struct rf_buffer buffer;
+	struct stage stage;
+	uint64_t until;
+
+	(void)state;
+	stage_open_plain(&stage);
+	subscribe_with(&stage, RF_LAG_BLOCK, 2);
+	subscribe_with(&stage, RF_LAG_LATEST, 1);
+	assert_int_equal(publish_numbers(&stage, 1, 2), 0);
+	assert_int_equal(rf_publisher_process(stage.publisher), 0);
+	assert_int_equal(rf_publisher_arm(stage.publisher, RF_SPACE, &until), 0);
+	tell_returns(&stage, 1); /* what it has is stale: it gives that back */
+	assert_int_equal(rf_tx_reserve(stage.tx, 8, 0, &buffer), -EAGAIN);
+	assert_int_equal(rf_publisher_arm(stage.publisher, RF_SPACE, &until), 0);
+	stage_close(&stage);
+}
+
 /* Nobody blocks, but our own reservations are more than what is kept back. */
 static void without_an_idle_slot_reserve_waits_for_anybody(void **state)
 {
@@ -752,6 +773,7 @@ int main(void)
 		TEST(block_makes_reserve_wait_until_something_comes_back),
 		TEST(block_has_to_hold_what_is_kept_back),
 		TEST(more_open_than_a_blocking_one_may_hold_is_einval),
+		TEST(arming_waits_only_for_who_is_in_the_way_now),
 		TEST(without_an_idle_slot_reserve_waits_for_anybody),
 		TEST(block_is_over_when_the_one_in_the_way_leaves),
 		TEST(who_has_used_up_its_budget_is_cut_off),

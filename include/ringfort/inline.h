@@ -10,6 +10,11 @@
 #include <ringfort/rx.h>
 #include <ringfort/tx.h>
 
+/* There, clang has words of 64 bits loaded by functions of libatomic. */
+#if defined(__clang__) && defined(__i386__) && !defined(RF_NO_INLINE)
+#define RF_NO_INLINE
+#endif
+
 #if defined(__OPTIMIZE__) && !defined(RF_NO_INLINE)
 
 #ifdef __cplusplus
@@ -18,6 +23,19 @@ extern "C" {
 
 /* The function of the library, whatever is inlined under its name. */
 #define RF__CALLED(name) __asm__(#name)
+
+/* Clang takes what calls a function of its own name for a function that calls itself, and inlines nothing:
+ * there it has another name. An address is the library's all the same. */
+#ifdef __clang__
+#define RF__INLINED(name)  name##__inlined
+#define rf_tx_reserve(...) rf_tx_reserve__inlined(__VA_ARGS__)
+#define rf_tx_commit(...)  rf_tx_commit__inlined(__VA_ARGS__)
+#define rf_tx_publish(...) rf_tx_publish__inlined(__VA_ARGS__)
+#define rf_rx_borrow(...)  rf_rx_borrow__inlined(__VA_ARGS__)
+#define rf_rx_release(...) rf_rx_release__inlined(__VA_ARGS__)
+#else
+#define RF__INLINED(name) name
+#endif
 
 int rf__reserve_called(struct rf_tx *tx, size_t len, uint64_t deadline_ns,
 	struct rf_buffer *ret_buffer) RF__CALLED(rf_tx_reserve);
@@ -28,7 +46,7 @@ int rf__borrow_called(struct rf_rx *rx, uint64_t deadline_ns, struct rf_message 
 int rf__release_called(struct rf_rx *rx, const struct rf_message *messages, unsigned n)
 	RF__CALLED(rf_rx_release);
 
-RF__INLINE int rf_tx_reserve(
+RF__INLINE int RF__INLINED(rf_tx_reserve)(
 	struct rf_tx *tx, size_t len, uint64_t deadline_ns, struct rf_buffer *ret_buffer)
 {
 	struct rf__tx_cursor *c = (struct rf__tx_cursor *)(void *)tx;
@@ -38,7 +56,7 @@ RF__INLINE int rf_tx_reserve(
 	return rf__reserve_called(tx, len, deadline_ns, ret_buffer);
 }
 
-RF__INLINE int rf_tx_commit(struct rf_tx *tx, const struct rf_buffer *buffer)
+RF__INLINE int RF__INLINED(rf_tx_commit)(struct rf_tx *tx, const struct rf_buffer *buffer)
 {
 	struct rf__tx_cursor *c = (struct rf__tx_cursor *)(void *)tx;
 
@@ -50,7 +68,7 @@ RF__INLINE int rf_tx_commit(struct rf_tx *tx, const struct rf_buffer *buffer)
 	return rf__commit_called(tx, buffer);
 }
 
-RF__INLINE int rf_tx_publish(struct rf_tx *tx)
+RF__INLINE int RF__INLINED(rf_tx_publish)(struct rf_tx *tx)
 {
 	struct rf__tx_cursor *c = (struct rf__tx_cursor *)(void *)tx;
 
@@ -62,7 +80,7 @@ RF__INLINE int rf_tx_publish(struct rf_tx *tx)
 	return rf__publish_called(tx);
 }
 
-RF__INLINE int rf_rx_borrow(
+RF__INLINE int RF__INLINED(rf_rx_borrow)(
 	struct rf_rx *rx, uint64_t deadline_ns, struct rf_message *ret_messages, unsigned max)
 {
 	struct rf__rx_cursor *c = (struct rf__rx_cursor *)(void *)rx;
@@ -76,7 +94,8 @@ RF__INLINE int rf_rx_borrow(
 	return rf__borrow_called(rx, deadline_ns, ret_messages, max);
 }
 
-RF__INLINE int rf_rx_release(struct rf_rx *rx, const struct rf_message *messages, unsigned n)
+RF__INLINE int RF__INLINED(rf_rx_release)(
+	struct rf_rx *rx, const struct rf_message *messages, unsigned n)
 {
 	struct rf__rx_cursor *c = (struct rf__rx_cursor *)(void *)rx;
 
