@@ -471,6 +471,7 @@ static void every_call_of_the_library_was_struck(void **state)
 	const char *nm = getenv("NM");
 	char command[5000], line[256], symbol[128];
 	unsigned strangers = 0, calls = 0;
+	bool is_udp = false;
 	FILE *list;
 
 	(void)state;
@@ -479,7 +480,10 @@ static void every_call_of_the_library_was_struck(void **state)
 	list = popen(command, "re");
 	assert_non_null(list);
 	while (fgets(line, sizeof(line), list)) {
-		if (sscanf(line, "%*[ ]%*1[Uw] %127s", symbol) != 1 || is_harmless(symbol))
+		if (strstr(line, ".o:"))
+			is_udp = strstr(line, "udp"); /* test-udp-faults and test-udp-nonsense */
+		if (is_udp || sscanf(line, "%*[ ]%*1[Uw] %127s", symbol) != 1 ||
+			is_harmless(symbol))
 			continue;
 		calls++;
 		if (faults_seen(plain_name(symbol)))
