@@ -41,18 +41,18 @@ enum rf__kick { RF__WAKE_CONSUMER = 'c', RF__WAKE_PRODUCER = 'p' };
  * and breach are atomic. */
 struct rf__link {
 	int sock;
-	bool quiet;         /* nothing is sent over sock: halves have no wake */
-	int epoll;          /* atomic; the caller's pollable descriptor; -1 until asked for */
-	bool suspect;       /* descriptors may be queued on sock: look before reading */
+	bool quiet;              /* nothing is sent over sock: halves have no wake */
+	int epoll;               /* atomic; the caller's pollable descriptor; -1 until asked for */
+	bool suspect;            /* descriptors may be queued on sock: look before reading */
 	pthread_mutex_t reading; /* suspect: a thread looks and reads, others wait for it */
-	int pidfd;          /* -1: the hang-up of sock alone tells */
-	uint32_t doorbell;  /* enum rf_doorbell, never AUTO */
-	bool asymmetric;    /* the fence, as agreed: see ring.h */
-	uint32_t wait;      /* enum rf_wait */
-	uint64_t spin_ns;   /* the longest spin */
-	uint32_t flags;     /* of enum rf__link_flags; only ever set */
-	const char *broken; /* why BROKEN; static */
-	uint32_t owed;      /* atomic; bit i: a kick of bells[i] is due, or failed */
+	int pidfd;               /* -1: the hang-up of sock alone tells */
+	uint32_t doorbell;       /* enum rf_doorbell, never AUTO */
+	bool asymmetric;         /* the fence, as agreed: see ring.h */
+	uint32_t wait;           /* enum rf_wait */
+	uint64_t spin_ns;        /* the longest spin */
+	uint32_t flags;          /* of enum rf__link_flags; only ever set */
+	const char *broken;      /* why BROKEN; static */
+	uint32_t owed;           /* atomic; bit i: a kick of bells[i] is due, or failed */
 	struct rf__bell *bells[2];
 	uint32_t progress;      /* atomic; how many waits of either half found something */
 	struct rf__fds_rx *fds; /* descriptors beside the data that come; NULL: none are taken */
@@ -133,7 +133,7 @@ void rf__bell_close(struct rf__bell *bell);
  * the flags. */
 int rf__bell_wait(struct rf__bell *bell, struct rf__wait *wait, size_t len, uint64_t deadline_ns);
 
-/* Spins for a while, if the half may still spin in this wait; else false. */
+/* Pauses or spins for a while, if the half may still do so in this wait; else false. */
 bool rf__bell_spin(struct rf__bell *bell, struct rf__wait *wait, uint64_t now_ns);
 
 /* A wait that began is over with something found, and with several messages: the next one spins

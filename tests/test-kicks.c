@@ -188,6 +188,35 @@ static void a_kick_that_found_no_memory_stays_owed(void **state)
 	ends_close(&ends);
 }
 
+/* One message with calls that a compiler inlines. */
+static void send_in_place(struct rf_tx *tx)
+{
+	struct rf_buffer buffer;
+
+	assert_int_equal(rf_tx_reserve(tx, 8, 0, &buffer), 0);
+	assert_int_equal(rf_tx_commit(tx, &buffer), 0);
+	assert_int_equal(rf_tx_publish(tx), 0);
+}
+
+/* Nothing else may come that would pay it. */
+static void a_kick_that_is_owed_is_paid_by_the_next_message(void **state)
+{
+	struct ends ends;
+
+	(void)state;
+	open_ends(&ends, RF_DOORBELL_SOCKET, RF_WAIT_SLEEP);
+	assert_true(rf_channel_fd(ends.server) >= 0);
+	assert_int_equal(arm(ends.server, RF_DATA), 0);
+	send_error = ENOBUFS;
+	send_in_place(rf_channel_tx(ends.client));
+	assert_int_equal(channel_stats(ends.client).tx.kicks_owed, 1);
+	assert_false(is_readable(ends.server));
+	send_error = 0;
+	send_in_place(rf_channel_tx(ends.client));
+	assert_true(is_readable(ends.server));
+	ends_close(&ends);
+}
+
 /* The caller's own event loop */
 
 static void the_descriptor_stays_readable_until_processed(void **state)
@@ -522,6 +551,7 @@ int main(void)
 		TEST(who_spins_is_never_kicked),
 		TEST(who_sleeps_is_woken_once_and_never_for_nothing),
 		TEST(a_kick_that_found_no_memory_stays_owed),
+		TEST(a_kick_that_is_owed_is_paid_by_the_next_message),
 		TEST(the_descriptor_stays_readable_until_processed),
 		TEST(stop_makes_the_descriptor_readable),
 		TEST(room_makes_the_descriptor_readable),

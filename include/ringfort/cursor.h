@@ -113,7 +113,7 @@ struct rf__tx_cursor {
 	uint64_t reserved;   /* where the next reservation begins */
 	uint64_t committed;  /* where the oldest open reservation begins */
 	uint64_t published;  /* the tail we stored last */
-	uint64_t limit;      /* up to here a reservation of any size needs no call */
+	uint64_t limit;      /* up to here a reservation needs no call, if half the ring holds it */
 	uint64_t
 		each; /* all from committed to reserved are open and as long; 0: somebody else knows */
 	uint64_t each_len;         /* payload bytes of these */
